@@ -1,0 +1,60 @@
+"""All tables, under the names by which the other rooms import them."""
+
+from app.core.models.base import DEFAULT_WORKSPACE, Base
+from app.core.models.checkpoint import ArtifactChunk, Checkpoint
+from app.core.models.dataset import Dataset, DatasetIssue, DatasetRow
+from app.core.models.ids import new_id
+from app.core.models.job import (
+    LEASED,
+    TERMINAL,
+    Act,
+    Attempt,
+    Job,
+    JobEvent,
+    JobPrompt,
+    State,
+    after,
+    allowed_actions,
+    log_event,
+)
+from app.core.models.judging import JudgeCall, JudgeQuestion
+from app.core.models.run import (
+    REWOUND,
+    AgreementRow,
+    DemonstrationRow,
+    Metric,
+    RankingRow,
+    Response,
+)
+from app.core.models.worker import WorkerRow
+
+__all__ = [
+    "DEFAULT_WORKSPACE",
+    "LEASED",
+    "REWOUND",
+    "TERMINAL",
+    "Act",
+    "AgreementRow",
+    "ArtifactChunk",
+    "Attempt",
+    "Base",
+    "Checkpoint",
+    "Dataset",
+    "DatasetIssue",
+    "DatasetRow",
+    "DemonstrationRow",
+    "Job",
+    "JobEvent",
+    "JobPrompt",
+    "JudgeCall",
+    "JudgeQuestion",
+    "Metric",
+    "RankingRow",
+    "Response",
+    "State",
+    "WorkerRow",
+    "after",
+    "allowed_actions",
+    "log_event",
+    "new_id",
+]

@@ -1,0 +1,124 @@
+"""A job as a user asks for it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.core.spec.base import Label, Metadata, Seed, Spec
+from app.core.spec.method import MethodSpec
+
+DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+EntryName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,119}$")]
+
+
+class Lora(Spec):
+    """Low-rank adapters on every linear layer but the head; the base stays frozen."""
+
+    type: Literal["lora"] = "lora"
+    rank: int = Field(default=16, ge=1, le=512)
+    alpha: float = Field(default=32.0, gt=0, le=4096)
+
+
+class Full(Spec):
+    """All weights are trained."""
+
+    type: Literal["full"] = "full"
+
+
+class ModelSpec(Spec):
+    """The white box, by its name in the operator's catalogue."""
+
+    name: EntryName
+    tuning: Annotated[Lora | Full, Field(discriminator="type")] = Lora()
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class JudgeSpec(Spec):
+    """The black box, by its name in the operator's catalogue."""
+
+    name: EntryName
+
+
+class SampleSpec(Spec):
+    """A seeded choice of rows: `n` in all, or `n` of every subset when `per_subset` is set."""
+
+    n: int = Field(ge=1, le=1_000_000)
+    seed: Seed = 0
+    per_subset: bool = False
+
+
+class PromptsSpec(Spec):
+    """Which rows of a dataset become the run's prompts, in order."""
+
+    dataset: DatasetId
+    sample: SampleSpec | None = None
+
+
+class HeldOutSpec(PromptsSpec):
+    """Prompts that train nothing: the judge scores samples for them before and after."""
+
+    samples_per_prompt: int = Field(default=2, ge=1, le=16)
+
+
+class DemonstrationsSpec(Spec):
+    """Static demonstrations: the first `n` rows of a dataset of kind `demonstrations`."""
+
+    dataset: DatasetId
+    n: int = Field(default=1, ge=1, le=32)
+
+
+class GenerationSpec(Spec):
+    """How the white box is sampled."""
+
+    temperature: float = Field(default=1.0, gt=0, le=5)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_new_tokens: int = Field(default=128, ge=1, le=8192)
+    max_length: int = Field(
+        default=512,
+        ge=16,
+        le=131_072,
+        description="Prompt and response together; longer prompts are cut from the left.",
+    )
+
+
+class OptimizerSpec(Spec):
+    """AdamW or SGD with an optional warm-up and decay, and clipping of the gradient's norm."""
+
+    type: Literal["adamw", "sgd"] = "adamw"
+    lr: float = Field(default=5e-5, gt=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_updates: int = Field(default=0, ge=0, le=1_000_000)
+    clip: float | None = Field(default=1.0, gt=0, le=1e6)
+
+
+class CheckpointsSpec(Spec):
+    """How often a checkpoint is taken, and how many of the older ones are kept."""
+
+    every_rounds: int = Field(default=10, ge=1, le=1_000_000)
+    keep: int = Field(default=2, ge=1, le=1000)
+
+
+class JobSpec(Spec):
+    """One alignment job."""
+
+    name: Label = "alignment"
+    preset: Literal["paper"] | None = Field(
+        default=None, description="`paper` pins every value that CycleAlign's paper states."
+    )
+    model: ModelSpec
+    judge: JudgeSpec
+    prompts: PromptsSpec
+    held_out: HeldOutSpec | None = None
+    demonstrations: DemonstrationsSpec | Literal["builtin", "none"] = Field(
+        default="builtin",
+        description="Static demonstrations of the judge's prompt; `none` is the paper's w/o ICL "
+        "when dynamic demonstrations are off too.",
+    )
+    method: MethodSpec
+    generation: GenerationSpec = GenerationSpec()
+    optimizer: OptimizerSpec = OptimizerSpec()
+    checkpoints: CheckpointsSpec = CheckpointsSpec()
+    seed: Seed = 0
+    metadata: Metadata = Field(default_factory=dict)

@@ -1,0 +1,36 @@
+"""Alembic's entry: migrate the database that DATABASE_URL names, or the connection handed in."""
+
+from alembic import context
+from sqlalchemy import Connection, Table
+
+from app.core.db import get_engine
+from app.core.models import Base
+
+BROKER_TABLES = frozenset({"kombu_message", "kombu_queue"})
+
+
+def is_ours(thing: object, name: str | None, kind: str, *_: object) -> bool:
+    """Leave the tables of the PostgreSQL broker out of the comparison."""
+    table = thing if isinstance(thing, Table) else getattr(thing, "table", None)
+    return getattr(table, "name", name) not in BROKER_TABLES if kind else True
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations in one transaction."""
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        include_object=is_ours,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    migrate(given)
+else:
+    with get_engine().connect() as opened:
+        migrate(opened)
+        opened.commit()

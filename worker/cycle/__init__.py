@@ -1,0 +1,1 @@
+"""The words of the method: rankings, agreement, demonstrations, prompts. Standard library only."""

@@ -1,0 +1,101 @@
+"""What a method tells its runner; storing, progress and cancelling happen between the events."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from worker.cycle.types import (
+    At,
+    Candidate,
+    Demonstration,
+    Learned,
+    Prompt,
+    Question,
+    Ranking,
+    Sample,
+    TrainingRanking,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """The run enters a part of its recipe: `sampling`, `judging`, `learning`, `evaluating`."""
+
+    name: str
+
+
+class Outcome(StrEnum):
+    """How one iteration ended."""
+
+    UPDATED = "updated"
+    AGREED = "agreed"
+    """Updated as well; both rankings were the same, so the step ends."""
+    TOO_FEW = "too_few_candidates"
+    UNRANKED = "unranked"
+    """The judge's replies could not be used, twice; the update was skipped."""
+    UNANSWERED = "unanswered"
+    NOTHING_ORDERED = "nothing_ordered"
+    """The training ranking orders no pair, so there was nothing to learn."""
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """One iteration of one step, whole: everything that is stored of it."""
+
+    at: At
+    round: int
+    prompt: Prompt
+    samples: tuple[Sample, ...]
+    merged: Mapping[int, int]
+    """Samples left out before judging: index -> index of the equal one, or -1 if empty."""
+    candidates: tuple[Candidate, ...]
+    white: Ranking
+    """Groups of sample indices, best to worst, by belief."""
+    question: Question | None
+    presented: tuple[int, ...]
+    """Sample indices in the order the judge saw them."""
+    verdict: Verdict | None
+    black: Ranking | None
+    """Groups of sample indices, best to worst, as the judge ranked them."""
+    agreement: tuple[int, ...]
+    demonstration: Demonstration | None
+    """What this iteration adds to the step's dynamic demonstrations."""
+    training: TrainingRanking | None
+    learned: Learned | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class StepEnded:
+    """A prompt is done: it `agreed` or is `exhausted` after its last iteration."""
+
+    step: int
+    round: int
+    iterations: int
+    agreed: bool
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Samples of one held-out prompt, scored by the judge; they train nothing."""
+
+    at: At
+    prompt: Prompt
+    samples: tuple[Sample, ...]
+    verdict: Verdict | None
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class RoundEnded:
+    """Every lane has turned once; `state` is what a resumed run goes on from."""
+
+    round: int
+    version: int
+    state: Mapping[str, object]
+    done: bool
+    """True after the last round."""
+
+
+Event = Phase | Iterated | StepEnded | Scored | RoundEnded
