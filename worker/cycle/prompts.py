@@ -2,8 +2,9 @@
 
 The paper shows its prompt only as an image; the wording here is ours. Each demonstration is a user
 turn in the layout of the item and an assistant turn with its answer. The instruction and the static
-demonstrations come first, so that a provider can cache them. Nothing in a reply is repaired: a ranking that
-we completed or guessed would be ours, not the judge's.
+demonstrations come first, so that a provider can cache them.
+
+Nothing in a reply is repaired: a ranking that we completed would be ours, not the judge's.
 """
 
 import json

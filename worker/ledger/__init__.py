@@ -1,0 +1,1 @@
+"""The writer of a run's rows: fenced commits, judge calls and checkpoints."""

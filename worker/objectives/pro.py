@@ -24,13 +24,13 @@ class Pro:
 
     def __call__(self, ranked: RankedLogprobs) -> LossOutput:
         """Return the mean loss over B prompts, in nats."""
-        return combine(ranked, _pro_B(ranked), self.weight)
+        return combine(ranked, _pro(ranked), self.weight)
 
 
-def _pro_B(ranked: RankedLogprobs) -> Tensor:
-    """Sum over i of log(e^p_i + sum of e^p_j for j below i) - p_i; last groups give zero."""
-    p_BK = ranked.clean_BK()
+def _pro(ranked: RankedLogprobs) -> Tensor:
+    """Shape (B,): sum over i of log(e^p_i + sum of e^p_j for j below i) - p_i."""
+    p_BK = ranked.cleaned()
     itself_KK = torch.eye(p_BK.shape[1], dtype=torch.bool, device=p_BK.device)
-    compete_BKK = ranked.above_BKK() | itself_KK
+    compete_BKK = ranked.above() | itself_KK
     rivals_BKK = p_BK.unsqueeze(1).masked_fill(~compete_BKK, float("-inf"))
     return (rivals_BKK.logsumexp(2) - p_BK).sum(1)

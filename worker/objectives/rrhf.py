@@ -13,7 +13,7 @@ from worker.objectives.types import LossOutput, RankedLogprobs, combine
 
 @dataclass(frozen=True)
 class Rrhf:
-    """A hinge on every ordered pair: a worse response may not be likelier, per token, than a better.
+    """A hinge on every ordered pair: a worse response may not be likelier, per token.
 
     Tied pairs are skipped.
     """
@@ -23,11 +23,11 @@ class Rrhf:
 
     def __call__(self, ranked: RankedLogprobs) -> LossOutput:
         """Return the mean loss over B prompts, in nats."""
-        return combine(ranked, _rrhf_B(ranked), self.weight)
+        return combine(ranked, _rrhf(ranked), self.weight)
 
 
-def _rrhf_B(ranked: RankedLogprobs) -> Tensor:
-    """Sum of max(0, p_j - p_i) over the pairs with i strictly above j."""
-    p_BK = ranked.clean_BK()
-    excess_BKK = (p_BK.unsqueeze(1) - p_BK.unsqueeze(2)).clamp(min=0)
-    return (excess_BKK * ranked.above_BKK()).sum((1, 2))
+def _rrhf(ranked: RankedLogprobs) -> Tensor:
+    """Shape (B,): sum of max(0, p_j - p_i) over the pairs with i strictly above j."""
+    p_BK = ranked.cleaned()
+    excess_BKK = (p_BK.unsqueeze(1) - p_BK.unsqueeze(2)).relu()
+    return (excess_BKK * ranked.above()).sum((1, 2))

@@ -12,25 +12,25 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RankedLogprobs:
-    """Ranked responses of B prompts, ragged and with ties; values under a False mask are ignored."""
+    """Ranked responses of B prompts, ragged and with ties; masked values are ignored."""
 
-    logprobs_BK: Tensor
+    logprobs_BK: Tensor  # noqa: N815 - shape suffix
     """Token-mean log-probability of each response (CycleAlign's p_i)."""
-    group_BK: Tensor
+    group_BK: Tensor  # noqa: N815 - shape suffix
     """Integers that rise from 0 along K; equal ones are a tie."""
-    mask_BK: Tensor
+    mask_BK: Tensor  # noqa: N815 - shape suffix
     """True where there is a response."""
-    target_B: Tensor
+    target_B: Tensor  # noqa: N815 - shape suffix
     """Index along K of the response that the SFT term imitates."""
 
-    def clean_BK(self) -> Tensor:
-        """Log-probabilities with zeros where nothing is, so that padding can hold anything."""
+    def cleaned(self) -> Tensor:
+        """Log-probabilities (B, K) with zeros under the mask, so that padding can hold anything."""
         return self.logprobs_BK.masked_fill(~self.mask_BK, 0.0)
 
-    def above_BKK(self) -> Tensor:
-        """Boolean [b, i, j]: response i of prompt b stands strictly above response j."""
-        above = self.group_BK.unsqueeze(2) < self.group_BK.unsqueeze(1)
-        return above & self.mask_BK.unsqueeze(2) & self.mask_BK.unsqueeze(1)
+    def above(self) -> Tensor:
+        """Booleans (B, K, K): at [b, i, j], response i of prompt b stands strictly above j."""
+        higher_BKK = self.group_BK.unsqueeze(2) < self.group_BK.unsqueeze(1)
+        return higher_BKK & self.mask_BK.unsqueeze(2) & self.mask_BK.unsqueeze(1)
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ def combine(ranked: RankedLogprobs, rank_B: Tensor, weight: float | None) -> Los
         rank_B: the ranking term of each prompt, in nats.
         weight: lambda; None is (l-1)^2 with l the responses of a prompt that are in the loss.
     """
-    sft_B = -ranked.clean_BK().gather(1, ranked.target_B.unsqueeze(1)).squeeze(1)
-    weight_B = _auto_weight_B(ranked) if weight is None else torch.full_like(sft_B, weight)
+    sft_B = -ranked.cleaned().gather(1, ranked.target_B.unsqueeze(1)).squeeze(1)
+    weight_B = _auto_weight(ranked) if weight is None else torch.full_like(sft_B, weight)
     loss = (rank_B + weight_B * sft_B).mean()
     return LossOutput(loss, rank_B.mean(), sft_B.mean(), weight_B.detach())
 
 
-def _auto_weight_B(ranked: RankedLogprobs) -> Tensor:
-    """CycleAlign A.5: 4 for 3 responses; PRO's own weight multiplies a token sum instead."""
+def _auto_weight(ranked: RankedLogprobs) -> Tensor:
+    """Shape (B,): (l-1)^2, so 4 for the 3 responses of CycleAlign A.5."""
     return (ranked.mask_BK.sum(1) - 1).to(ranked.logprobs_BK.dtype).square()

@@ -69,7 +69,7 @@ class Chat:
             return True
         if not self.stop_strings:
             return False
-        # a character is one token at the least, so older tokens cannot belong to a fresh stop
+        # a token is a character or more of these plain texts: older ones hold no fresh stop
         tail = self._decode(tokens[-2 * max(map(len, self.stop_strings)) :])
         return any(stop in tail for stop in self.stop_strings)
 
@@ -132,7 +132,7 @@ def _templated(tokenizer: Any, messages: Dialogue, *, ask: bool) -> str:
     return str(tokenizer.apply_chat_template(turns, add_generation_prompt=ask, tokenize=False))
 
 
-def _end_of_turn(tokenizer: Any) -> int | None:
+def _end_of_turn(tokenizer: Any) -> Any:
     """The special token that the template writes after an answer, else the end of the sequence."""
     messages = (Message("user", "Q"), Message("assistant", PROBE))
     after = _templated(tokenizer, messages, ask=False).rpartition(PROBE)[2]

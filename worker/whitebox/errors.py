@@ -1,11 +1,11 @@
 """What can go wrong with the white box.
 
-    WhiteBoxError
-    ├── ModelRejected   a model we will not load, or that is not what it claims to be
-    ├── NoRoom          the length limit leaves no token for the prompt or the response
-    ├── NonFiniteLoss   the loss or its gradient is not a number; no step was taken
-    ├── StateMismatch   a training state that belongs to another model or optimizer
-    └── Interrupted     the caller asked to stop in the middle of sampling
+WhiteBoxError
+├── ModelRejected   a model we will not load, or that is not what it claims to be
+├── NoRoom          the length limit leaves no token for the prompt or the response
+├── NonFiniteLoss   the loss or its gradient is not a number; no step was taken
+├── StateMismatch   a training state that belongs to another model or optimizer
+└── Interrupted     the caller asked to stop in the middle of sampling
 """
 
 

@@ -3,7 +3,6 @@
 import copy
 import hashlib
 import importlib.util
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -87,7 +86,9 @@ def source_digest(source: Source) -> str:
     total = hashlib.sha256()
     for file in sorted(files):
         with file.open("rb") as stream:
-            total.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+            total.update(
+                f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
+            )
     return total.hexdigest()
 
 
@@ -198,7 +199,7 @@ def _converted(file: Path, folder: Path) -> Path:
 
 def _publish(draft: Path, folder: Path) -> None:
     try:
-        os.rename(draft, folder)
+        draft.rename(folder)
     except OSError:
         # another process converted the same model first
         if not folder.is_dir():

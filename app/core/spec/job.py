@@ -8,6 +8,7 @@ from app.core.spec.base import Label, Metadata, Seed, Spec
 from app.core.spec.method import MethodSpec
 
 DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 EntryName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,119}$")]
 
 
@@ -87,7 +88,8 @@ class OptimizerSpec(Spec):
     type: Literal["adamw", "sgd"] = "adamw"
     lr: float = Field(default=5e-5, gt=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    betas: tuple[float, float] = (0.9, 0.999)
+    # A JSON array is a list to pydantic, so the tuple itself may not be strict.
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] = (0.9, 0.999)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_updates: int = Field(default=0, ge=0, le=1_000_000)
     clip: float | None = Field(default=1.0, gt=0, le=1e6)

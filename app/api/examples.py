@@ -1,0 +1,223 @@
+"""Examples of every answer, by the name of its schema; they are one consistent little run."""
+
+from typing import Any
+
+from app.api.examples_runs import RUN_EXAMPLES
+
+JOB_ID = "job_06dyzv3n7s1x5k8m2p4q6r8t0w"
+CHECKPOINT_ID = "ckpt_06dyzw9k2m4p6r8t0w1x3z5b7d"
+DATASET_ID = "ds_06dyzt1b3d5f7h9k2m4p6r8t0w"
+DEMONSTRATIONS_ID = "ds_06dyzt8w0x2z4b6d8f1h3k5m7p"
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+SMALL_JOB: dict[str, Any] = {
+    "name": "harmless-1",
+    "model": {"name": "smollm2-135m-instruct"},
+    "judge": {"name": "rubric"},
+    "prompts": {"dataset": DATASET_ID, "sample": {"n": 40, "seed": 1}},
+    "method": {"type": "cyclealign"},
+}
+FULL_JOB: dict[str, Any] = {
+    **SMALL_JOB,
+    "model": {
+        "name": "smollm2-135m-instruct",
+        "tuning": {"type": "lora", "rank": 16, "alpha": 32.0},
+    },
+    "held_out": {"dataset": DATASET_ID, "sample": {"n": 20, "seed": 2}, "samples_per_prompt": 2},
+    "method": {
+        "type": "cyclealign",
+        "objective": {"type": "pro", "lambda": "auto"},
+        "iterations": 5,
+        "candidates": 4,
+        "concurrency": 8,
+    },
+    "generation": {"temperature": 1.0, "top_p": 0.95, "max_new_tokens": 64},
+    "optimizer": {"lr": 1e-4},
+    "seed": 17,
+    "metadata": {"team": "x"},
+}
+PAPER_JOB: dict[str, Any] = {**SMALL_JOB, "name": "as-in-the-paper", "preset": "paper"}
+
+JOB_REQUESTS = {
+    "small": {"summary": "What must be said, and nothing else", "value": SMALL_JOB},
+    "full": {"summary": "Chosen values and held-out prompts", "value": FULL_JOB},
+    "paper": {"summary": "Every value that the paper states", "value": PAPER_JOB},
+}
+
+JOB: dict[str, Any] = {
+    "id": JOB_ID,
+    "object": "job",
+    "kind": "alignment",
+    "parent_id": None,
+    "name": "harmless-1",
+    "status": "running",
+    "phase": "judging",
+    "progress": {
+        "fraction": 0.3,
+        "steps_done": 12,
+        "steps_total": 40,
+        "step": 14,
+        "iteration": 2,
+        "iterations_max": 5,
+        "iterations_done": 31,
+        "agreed": 9,
+        "agreement_mean": 0.71,
+        "mean_iterations": 2.4,
+        "skipped": {},
+    },
+    "eta_seconds": 180.5,
+    "estimated_finish_at": "2026-01-05T09:06:10Z",
+    "allowed_actions": ["cancel"],
+    "spec": SMALL_JOB,
+    "resolved": {
+        **SMALL_JOB,
+        "prompts": {**SMALL_JOB["prompts"], "sha256": SHA256, "rows": 40},
+        "not_applicable": [
+            {"field": "demonstrations", "reason": "The judge reads no demonstrations."}
+        ],
+        "service_version": "0.1.0",
+    },
+    "seed": 0,
+    "usage": {"judge_posts": 31, "judge_reuses": 0, "generated_tokens": 5952},
+    "attempt": 1,
+    "attempts": None,
+    "round": 6,
+    "update": 31,
+    "error": None,
+    "result": {"checkpoint_id": None},
+    "metadata": {"team": "x"},
+    "created_at": "2026-01-05T09:00:00Z",
+    "started_at": "2026-01-05T09:00:01Z",
+    "finished_at": None,
+    "cancel_requested_at": None,
+}
+CHECKPOINT: dict[str, Any] = {
+    "id": CHECKPOINT_ID,
+    "object": "checkpoint",
+    "job_id": JOB_ID,
+    "round": 20,
+    "update": 96,
+    "steps_done": 40,
+    "attempt": 1,
+    "state": "ready",
+    "final": True,
+    "bytes": 9216,
+    "manifest_sha256": SHA256,
+    "metrics": {"progress": {"agreed": 31}},
+    "created_at": "2026-01-05T09:06:00Z",
+}
+MANIFEST: dict[str, Any] = {
+    "checkpoint_id": CHECKPOINT_ID,
+    "job_id": JOB_ID,
+    "round": 20,
+    "update": 96,
+    "base_model": "smollm2-135m-instruct",
+    "files": [
+        {
+            "name": "adapter/adapter_model.safetensors",
+            "bytes": 9216,
+            "sha256": SHA256,
+            "role": "weights",
+            "form": "adapter",
+        }
+    ],
+}
+PROBLEM: dict[str, Any] = {
+    "type": "urn:cyclealign:problem:unknown_field",
+    "title": "Unknown field",
+    "status": 422,
+    "detail": "/method/itertions: unknown field 'itertions'; did you mean 'iterations'?",
+    "instance": "/v1/jobs",
+    "code": "unknown_field",
+    "request_id": "req_06dyzv3n7s1x5k8m2p4q6r8t0w",
+    "errors": [
+        {
+            "pointer": "/method/itertions",
+            "code": "unknown_field",
+            "message": "unknown field 'itertions'; did you mean 'iterations'?",
+        }
+    ],
+    "error": {
+        "message": "/method/itertions: unknown field 'itertions'; did you mean 'iterations'?",
+        "type": "invalid_request_error",
+        "code": "unknown_field",
+        "param": "method.itertions",
+    },
+}
+CAPABILITIES: dict[str, Any] = {
+    "object": "capabilities",
+    "service_version": "0.1.0",
+    "methods": ["cyclealign"],
+    "objectives": ["pro", "rrhf"],
+    "tunings": ["lora", "full"],
+    "presets": {"paper": {"method.candidates": 3}},
+    "dataset_kinds": ["prompts", "demonstrations", "preferences"],
+    "checkpoint_forms": ["adapter", "merged"],
+    "ranges": {"method": {"iterations": {"default": 5, "minimum": 1, "maximum": 50}}},
+    "limits": {"max_json_bytes": 1048576},
+    "states": {"queued": ["cancel"], "succeeded": []},
+    "transitions": [{"from": "queued", "action": "cancel", "to": "cancelled"}],
+    "job_schema": {"type": "object"},
+}
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "JobOut": JOB,
+    "CheckpointOut": CHECKPOINT,
+    "CheckpointDetail": {**CHECKPOINT, "manifest": MANIFEST},
+    "ProblemOut": PROBLEM,
+    "Health": {"status": "ok"},
+    "Readiness": {
+        "status": "ready",
+        "checks": {
+            "database": {"ok": True, "seconds": 0.0011, "needed": True},
+            "broker": {"ok": True, "seconds": 0.0008, "needed": False},
+        },
+    },
+    "ModelOut": {
+        "id": "smollm2-135m-instruct",
+        "object": "model",
+        "source": "package",
+        "revision": None,
+        "weights": "gguf",
+        "license": "Apache-2.0",
+        "description": "A 135M LLaMA with a chat template.",
+        "chat": "auto",
+        "entry_sha256": SHA256,
+    },
+    "JudgeOut": {
+        "id": "rubric",
+        "object": "judge",
+        "type": "rubric",
+        "model": None,
+        "traits": {
+            "reads_demonstrations": False,
+            "writes_response": False,
+            "gives_ties": True,
+            "gives_scores": True,
+        },
+        "price": None,
+        "description": "Deterministic and free. It is no language model.",
+        "entry_sha256": SHA256,
+    },
+    "CapabilitiesOut": CAPABILITIES,
+    "MetricsOut": {
+        "object": "metrics",
+        "job_id": JOB_ID,
+        "data": [
+            {
+                "name": "loss/total",
+                "unit": "nats",
+                "better": "down",
+                "points": {
+                    "update": [1, 2],
+                    "t": ["2026-01-05T09:00:08Z", "2026-01-05T09:00:13Z"],
+                    "value": [1.52, 1.31],
+                },
+                "total_points": 2,
+                "non_finite": 0,
+                "downsampled": "none",
+            }
+        ],
+    },
+    **RUN_EXAMPLES,
+}

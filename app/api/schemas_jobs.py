@@ -1,0 +1,102 @@
+"""The job as users see it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from app.api.schemas import Out, Time
+from app.core.models import Attempt, Job, State, allowed_actions
+from app.services.eta import outlook
+
+
+class ProgressOut(Out):
+    """How far the run is; figures that it has not yet made are absent."""
+
+    model_config = ConfigDict(extra="allow")
+
+    fraction: float = Field(description="Share of the steps that are done.")
+    steps_done: int
+    steps_total: int
+    step: int | None = Field(default=None, description="The prompt worked on last.")
+    iteration: int | None = None
+    iterations_max: int | None = Field(default=None, description="N, of every prompt.")
+
+
+class ResultOut(Out):
+    """What the job made."""
+
+    checkpoint_id: str | None
+
+
+class AttemptOut(Out):
+    """One grant of the job to a worker; ended attempts never change."""
+
+    attempt: int
+    owner: str
+    started_at: Time
+    ended_at: Time | None
+    outcome: str | None
+    from_checkpoint_id: str | None
+    from_round: int
+    environment: dict[str, Any] | None
+
+
+class JobOut(Out):
+    """A job; `attempts` stands in the answer for one job only."""
+
+    id: str
+    object: Literal["job"] = "job"
+    kind: str
+    parent_id: str | None
+    name: str
+    status: State
+    phase: str | None
+    progress: ProgressOut
+    eta_seconds: float | None
+    estimated_finish_at: Time | None
+    allowed_actions: list[str]
+    spec: dict[str, Any] = Field(description="What was asked, as it was asked.")
+    resolved: dict[str, Any] = Field(description="What each field became.")
+    seed: int
+    usage: dict[str, Any]
+    attempt: int
+    attempts: list[AttemptOut] | None
+    round: int
+    update: int
+    error: dict[str, Any] | None
+    result: ResultOut
+    metadata: dict[str, str]
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    cancel_requested_at: Time | None
+
+
+def job_out(job: Job, now: datetime, attempts: Sequence[Attempt] | None = None) -> JobOut:
+    """Show a job as it is at this moment."""
+    view = outlook(job, now)
+    return JobOut(
+        **{name: getattr(job, name) for name in _SAME},
+        status=State(job.state),
+        progress=ProgressOut(**{**_steps(job), **job.progress, "fraction": view.fraction}),
+        eta_seconds=view.seconds,
+        estimated_finish_at=view.finish_at,
+        allowed_actions=list(allowed_actions(State(job.state))),
+        attempts=None if attempts is None else [AttemptOut.model_validate(a) for a in attempts],
+        result=ResultOut(checkpoint_id=job.result_checkpoint_id),
+        metadata=job.meta,
+    )
+
+
+_SAME = (
+    *("id", "kind", "parent_id", "name", "phase", "spec", "resolved", "seed", "usage", "attempt"),
+    *("round", "update", "error", "created_at", "started_at", "finished_at"),
+    "cancel_requested_at",
+)
+
+
+def _steps(job: Job) -> dict[str, Any]:
+    most = job.resolved.get("method", {}).get("iterations")
+    return {"steps_done": 0, "steps_total": job.steps_total, "iterations_max": most}

@@ -1,0 +1,174 @@
+"""The rows of a run as users see them."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from app.api.schemas import Out, Time
+
+Groups = list[list[int]]
+
+
+class EventOut(Out):
+    """One line of the job's log."""
+
+    seq: int
+    attempt: int
+    type: str
+    level: str
+    message: str
+    data: dict[str, Any]
+    created_at: Time
+
+
+class PlaceOut(Out):
+    """A place in the run: `step` is the prompt's position, `iteration` the turn of its cycle."""
+
+    stage: str
+    step: int
+    iteration: int
+
+
+class ResponseOut(PlaceOut):
+    """One sampled response."""
+
+    k: int
+    round: int
+    update: int = Field(description="The weights version that sampled it.")
+    text: str
+    tokens: int
+    logprob_sum: float = Field(description="Nats, at temperature 1.")
+    belief: float | None = Field(description="Nats a token, under the weights that sampled it.")
+    finish: str
+    seed: int
+    merged_into: int | None = Field(description="The equal response, or -1 if it was empty.")
+    score: float | None
+    why: dict[str, Any] | None
+
+
+class RankingOut(PlaceOut):
+    """Both rankings of one iteration and all that led to them and followed."""
+
+    round: int
+    update: int | None = Field(description="The weights version it led to.")
+    outcome: str
+    prompt: list[Any]
+    responses: list[ResponseOut]
+    white_box: Groups = Field(description="Groups of k, best to worst, by belief.")
+    black_box: Groups | None = Field(description="Groups of k, best to worst, by the judge.")
+    presented: list[int] = Field(description="The k in the order that the judge saw.")
+    fault: str | None
+    raw_reply: str | None
+    why: dict[str, Any] | None
+    teacher: str | None
+    training: dict[str, Any] | None = Field(description="The texts and groups that were learned.")
+    loss: dict[str, Any] | None
+    created_at: Time
+
+
+class AgreementOut(PlaceOut):
+    """What both rankings agree on."""
+
+    round: int
+    update: int
+    agreement: list[int] = Field(description="The k that both put in this order, best first.")
+    length: int
+    candidates: int
+    chance_length: float = Field(description="Mean length if both orders were unrelated.")
+    complete: bool
+    kendall_tau: float | None
+    created_at: Time
+
+
+class DemonstrationOut(PlaceOut):
+    """A dynamic demonstration, read by the judge from the next iteration on."""
+
+    round: int
+    origin: str
+    messages: list[Any]
+    responses: list[str]
+    answer: Groups
+    created_at: Time
+
+
+class JudgeCallOut(PlaceOut):
+    """A post to the judge, or the reuse of an answer that was paid before."""
+
+    try_: int = Field(alias="try")
+    attempt: int
+    kind: str
+    outcome: str | None
+    ambiguous: bool = Field(description="Repeats a call that was under way at a death.")
+    seconds: float | None
+    key: str
+    repeat: int
+    question_sha256: str | None
+    judge: str | None
+    state: str | None
+    reply: str | None
+    finish: str | None
+    reason: str | None
+    detail: str | None
+    model: str | None = Field(description="As the endpoint named it.")
+    fingerprint: str | None
+    tokens_in: int | None
+    cached_tokens_in: int | None
+    tokens_out: int | None
+    cost_micros: int | None = Field(
+        description="Of the answer, paid once; null where it is unknown."
+    )
+    currency: str | None
+    request: dict[str, Any] | None = Field(description="With `include_request=true`.")
+    created_at: Time
+
+
+class PointsOut(Out):
+    """The points of a series in columns."""
+
+    update: list[int]
+    t: list[Time]
+    value: list[float | None]
+
+
+class SeriesOut(Out):
+    """One series over the weights versions."""
+
+    name: str
+    unit: str | None
+    better: Literal["up", "down"] | None
+    points: PointsOut
+    total_points: int
+    non_finite: int
+    downsampled: Literal["stride", "none"]
+
+
+class MetricsOut(Out):
+    """All series that were asked for."""
+
+    object: Literal["metrics"] = "metrics"
+    job_id: str
+    data: list[SeriesOut]
+
+
+class CheckpointOut(Out):
+    """A checkpoint that can be downloaded."""
+
+    id: str
+    object: Literal["checkpoint"] = "checkpoint"
+    job_id: str
+    round: int
+    update: int
+    steps_done: int
+    attempt: int
+    state: str
+    final: bool
+    bytes: int
+    manifest_sha256: str
+    metrics: dict[str, Any]
+    created_at: Time
+
+
+class CheckpointDetail(CheckpointOut):
+    """A checkpoint and its files."""
+
+    manifest: dict[str, Any]

@@ -1,0 +1,293 @@
+"""Who may work on a job: claim, beat, fence, settle and reap, by the database's clock alone.
+
+Every function works in the caller's transaction and leaves the commit to the caller. The lease's
+token only grows; a claim, a settlement and a reaping each raise it, so an old owner's writes are
+refused from that instant.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import DateTime, Interval, extract, func, select, update
+from sqlalchemy.orm import Session
+
+from app.core.errors import Fenced
+from app.core.models import (
+    LEASED,
+    TERMINAL,
+    Act,
+    Attempt,
+    Job,
+    State,
+    after,
+    log_event,
+)
+from app.core.rewind import rewind
+from app.core.settings import get_settings
+
+LEASED_VALUES = tuple(state.value for state in LEASED)
+OUTCOMES = {
+    Act.FINISH: "succeeded",
+    Act.STOP: "stopped",
+    Act.GIVE_BACK: "given_back",
+    Act.RETRY_LATER: "error",
+    Act.LOSE: "lost",
+    Act.FAIL: "failed",
+}
+LEVELS = {Act.RETRY_LATER: "warning", Act.LOSE: "warning", Act.FAIL: "error"}
+BACK_OFF_SHARE = 6
+"""The unit of the back-off after lost leases is this share of the lease: 10 s of 60 s."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A grant to work on one job, from its newest whole checkpoint, until the token is raised."""
+
+    job_id: str
+    workspace_id: str
+    token: int
+    attempt: int
+    owner: str
+    checkpoint_id: str | None
+    round: int
+    update: int
+
+
+@dataclass(frozen=True)
+class Beat:
+    """What a heartbeat learns: the job's state and for how long nothing was committed."""
+
+    state: State
+    silent_seconds: float
+
+
+def claim(session: Session, *, owner: str, ttl_seconds: float) -> Lease | None:
+    """Take the next runnable job and rewind it to its newest whole checkpoint; None: none waits."""
+    job = session.scalars(
+        select(Job)
+        .where(Job.state == State.QUEUED.value, Job.run_after <= func.clock_timestamp())
+        .order_by(Job.priority, Job.run_after, Job.id)
+        .limit(1)
+        .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    ).first()
+    if job is None:
+        return None
+    now = clock(session)
+    job.lease_token += 1
+    job.lease_owner = owner
+    job.lease_expires_at = now + timedelta(seconds=ttl_seconds)
+    job.progress_at = now
+    job.started_at = job.started_at or now
+    job.claims += 1
+    job.attempt += 1
+    job.error = None
+    move(session, job, Act.CLAIM, actor=owner, reason="claimed")
+    return _begin(session, job, owner, now)
+
+
+def beat(session: Session, lease: Lease, *, ttl_seconds: float) -> Beat | None:
+    """Renew the lease; None if it is another's now. An expired lease not yet reaped is renewed."""
+    now = func.clock_timestamp(type_=DateTime(timezone=True))
+    row = session.execute(
+        update(Job)
+        .where(*_held(lease))
+        .values(lease_expires_at=now + timedelta(seconds=ttl_seconds))
+        .returning(Job.state, extract("epoch", now - Job.progress_at))
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+    return None if row is None else Beat(State(row[0]), float(row[1]))
+
+
+def peek(session: Session, lease: Lease) -> Beat | None:
+    """Learn what a heartbeat would, without a lock and without renewing; None if fenced."""
+    silent = func.clock_timestamp(type_=DateTime(timezone=True)) - Job.progress_at
+    row = session.execute(
+        select(Job.state, extract("epoch", silent)).where(*_held(lease))
+    ).one_or_none()
+    return None if row is None else Beat(State(row[0]), float(row[1]))
+
+
+def fence(session: Session, lease: Lease) -> Job:
+    """Lock the job row for a write under this lease; raises `Fenced` if it is another's now."""
+    job = session.scalars(
+        select(Job)
+        .where(*_held(lease))
+        .with_for_update(key_share=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if job is None:
+        raise Fenced(f"Attempt {lease.attempt} no longer holds the lease of {lease.job_id}.")
+    return job
+
+
+def progressed(session: Session, job: Job) -> None:
+    """Note that a fenced transaction commits progress: losses and failures count anew."""
+    job.stalls = 0
+    job.failures = 0
+    job.progress_at = clock(session)
+
+
+def settle(
+    session: Session,
+    lease: Lease,
+    act: Act,
+    *,
+    error: dict[str, Any] | None = None,
+    run_after_seconds: float = 0,
+    reason: str = "",
+) -> State:
+    """End the attempt as its owner and return the state that follows; raises `Fenced`.
+
+    `RETRY_LATER` becomes `FAIL` at the `max_failures`-th own error in a row without progress.
+    """
+    job = fence(session, lease)
+    if act is Act.RETRY_LATER:
+        job.failures += 1
+        act = Act.FAIL if job.failures >= get_settings().max_failures else act
+    wait = timedelta(seconds=run_after_seconds)
+    return _release(session, job, act, actor=lease.owner, reason=reason, error=error, wait=wait)
+
+
+def reap(session: Session, *, ttl_seconds: float, max_stalls: int, limit: int = 100) -> list[str]:
+    """End the attempts whose lease ran out and return their jobs' ids.
+
+    After a start of PostgreSQL nothing is reaped for one lease, so that healthy workers can beat
+    again first. The `max_stalls`-th loss in a row without progress fails the job.
+    """
+    lease_length = timedelta(seconds=ttl_seconds)
+    up = func.clock_timestamp(type_=DateTime(timezone=True)) - func.pg_postmaster_start_time(
+        type_=DateTime(timezone=True)
+    )
+    jobs = session.scalars(
+        select(Job)
+        .where(
+            Job.state.in_(LEASED_VALUES),
+            Job.lease_expires_at < func.clock_timestamp(),
+            up.cast(Interval) > lease_length,
+        )
+        .order_by(Job.lease_expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, key_share=True)
+        .execution_options(populate_existing=True)
+    ).all()
+    for job in jobs:
+        _lose(session, job, ttl_seconds=ttl_seconds, max_stalls=max_stalls)
+    return [job.id for job in jobs]
+
+
+def move(
+    session: Session,
+    job: Job,
+    act: Act,
+    *,
+    actor: str,
+    reason: str,
+    error: dict[str, Any] | None = None,
+) -> State:
+    """Change a locked job's state by the table of transitions and log it; raises `Conflict`."""
+    before, job.state = State(job.state), after(State(job.state), act).value
+    state = State(job.state)
+    if state is before:
+        return state
+    job.finished_at = clock(session) if state in TERMINAL else None
+    facts: dict[str, Any] = {
+        "from": before.value,
+        "to": state.value,
+        "reason": reason,
+        "actor": actor,
+    }
+    if error is not None:
+        facts |= {"error": error}
+    message = f"{before.value} → {state.value}" + (f": {reason}" if reason else "")
+    session.add(log_event(job, "state", message, level=LEVELS.get(act, "info"), **facts))
+    return state
+
+
+def clock(session: Session) -> datetime:
+    """Read the database's clock, the only one that decides."""
+    return session.scalars(select(func.clock_timestamp(type_=DateTime(timezone=True)))).one()
+
+
+def _held(lease: Lease) -> tuple[Any, ...]:
+    return (
+        Job.id == lease.job_id,
+        Job.lease_token == lease.token,
+        Job.state.in_(LEASED_VALUES),
+    )
+
+
+def _begin(session: Session, job: Job, owner: str, now: datetime) -> Lease:
+    checkpoint = rewind(session, job)
+    session.add(
+        Attempt(
+            workspace_id=job.workspace_id,
+            job_id=job.id,
+            attempt=job.attempt,
+            token=job.lease_token,
+            owner=owner,
+            started_at=now,
+            from_checkpoint_id=checkpoint.id if checkpoint else None,
+            from_round=job.round,
+        )
+    )
+    session.flush()
+    return Lease(
+        job_id=job.id,
+        workspace_id=job.workspace_id,
+        token=job.lease_token,
+        attempt=job.attempt,
+        owner=owner,
+        checkpoint_id=checkpoint.id if checkpoint else None,
+        round=job.round,
+        update=job.update,
+    )
+
+
+def _release(
+    session: Session,
+    job: Job,
+    act: Act,
+    *,
+    actor: str,
+    reason: str,
+    error: dict[str, Any] | None,
+    wait: timedelta,
+) -> State:
+    """Give the lease up: the state moves, the token rises and the attempt ends."""
+    now = clock(session)
+    job.lease_token += 1
+    job.lease_owner = None
+    job.lease_expires_at = None
+    state = move(session, job, act, actor=actor, reason=reason, error=error)
+    job.spent_micros += job.reserved_micros  # what was in flight may have been charged
+    job.reserved_micros = 0
+    if state is State.FAILED:
+        job.error = error
+    else:
+        job.phase = None
+    if state is State.QUEUED:
+        job.run_after = now + wait
+        job.nudged_at = None
+    attempt = session.get_one(Attempt, (job.id, job.attempt))
+    attempt.ended_at = now
+    attempt.outcome = OUTCOMES[act]
+    session.flush()
+    return state
+
+
+def _lose(session: Session, job: Job, *, ttl_seconds: float, max_stalls: int) -> None:
+    job.stalls += 1
+    act, error = Act.LOSE, None
+    if job.stalls >= max_stalls and State(job.state) is State.RUNNING:
+        act = Act.FAIL
+        error = {
+            "code": "worker_lost_repeatedly",
+            "detail": f"The worker was lost {job.stalls} times in a row without progress.",
+            "phase": job.phase,
+        }
+    reason = "worker_lost" if error is None else "worker_lost_repeatedly"
+    # The first loss waits for nothing: most are of the machine, few of the job.
+    wait = timedelta(seconds=ttl_seconds / BACK_OFF_SHARE * (2 ** (job.stalls - 1) - 1))
+    _release(session, job, act, actor="reaper", reason=reason, error=error, wait=wait)

@@ -1,0 +1,211 @@
+"""Where checkpoint bytes lie: in the database by default, or in a folder."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import Engine, delete, func, or_, select, text
+
+from app.core.db import transaction
+from app.core.errors import Invalid, Unavailable
+from app.core.models import ArtifactChunk
+
+CHUNK = 4 << 20
+"""Bytes of every stored chunk but a file's last one."""
+
+
+class Store(Protocol):
+    """Files by key; a key is ours, such as `ckpt_.../adapter/adapter_model.safetensors`."""
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store a file whole, in place of one of the same key; return its bytes."""
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the bytes from `start` up to `end` (excluded); raises `Unavailable` if gone."""
+
+    def size(self, key: str) -> int | None:
+        """Return the bytes of a file, or None where there is none."""
+
+    def delete(self, prefix: str) -> None:
+        """Remove a file, or all files of a folder."""
+
+    def check(self) -> None:
+        """Raise if the store cannot be used now."""
+
+
+def open_store(url: str, engine: Engine) -> Store:
+    """Return the store of `ARTIFACTS_URL`; raises `Invalid` for one that is not offered."""
+    parts = urlsplit(url)
+    match parts.scheme:
+        case "database":
+            return DatabaseStore(engine)
+        case "file":
+            return FileStore(Path(unquote(parts.netloc + parts.path)))
+        case scheme:
+            raise Invalid(
+                f"ARTIFACTS_URL: {scheme!r} is not offered yet; use database:// or file://.",
+                code="store_not_offered",
+            )
+
+
+def rechunk(chunks: Iterable[bytes], size: int = CHUNK) -> Iterator[bytes]:
+    """Yield the same bytes in pieces of `size`; an empty file is one empty piece."""
+    held = bytearray()
+    emptied = False
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= size:
+            yield bytes(held[:size])
+            del held[:size]
+            emptied = True
+    if held or not emptied:
+        yield bytes(held)
+
+
+def _gone(key: str) -> Unavailable:
+    return Unavailable(f"The stored file {key!r} is missing or cut.", code="artifact_unavailable")
+
+
+class DatabaseStore:
+    """Rows of 4 MiB, so that a dump of the database is a whole backup."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Store the chunks, each in a short transaction of its own."""
+        with transaction(self._engine) as session:
+            session.execute(delete(ArtifactChunk).where(ArtifactChunk.key == key))
+        size = 0
+        for seq, data in enumerate(rechunk(chunks)):
+            with transaction(self._engine) as session:
+                session.add(ArtifactChunk(key=key, seq=seq, data=data))
+            size += len(data)
+        return size
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the range, touching the chunks that it lies in and no others."""
+        end = self._whole(key) if end is None else end
+        at = start
+        while at < end:
+            seq, skip = divmod(at, CHUNK)
+            take = min(CHUNK - skip, end - at)
+            data = self._piece(key, seq, skip, take)
+            if len(data) < take:
+                raise _gone(key)
+            yield data
+            at += take
+
+    def _whole(self, key: str) -> int:
+        size = self.size(key)
+        if size is None:
+            raise _gone(key)
+        return size
+
+    def _piece(self, key: str, seq: int, skip: int, take: int) -> bytes:
+        piece = func.substr(ArtifactChunk.data, skip + 1, take)
+        query = select(piece).where(ArtifactChunk.key == key, ArtifactChunk.seq == seq)
+        with transaction(self._engine) as session:
+            data = session.scalar(query)
+        return bytes(data or b"")
+
+    def size(self, key: str) -> int | None:
+        """Sum the lengths of the chunks, which does not read them."""
+        query = select(func.sum(func.octet_length(ArtifactChunk.data)))
+        with transaction(self._engine) as session:
+            total = session.scalar(query.where(ArtifactChunk.key == key))
+        return None if total is None else int(total)
+
+    def delete(self, prefix: str) -> None:
+        """Delete the rows of the key and of all keys below it."""
+        prefix = prefix.rstrip("/")
+        below = ArtifactChunk.key.startswith(f"{prefix}/", autoescape=True)
+        with transaction(self._engine) as session:
+            session.execute(delete(ArtifactChunk).where(or_(ArtifactChunk.key == prefix, below)))
+
+    def check(self) -> None:
+        """Ask the database for an answer."""
+        with transaction(self._engine) as session:
+            session.execute(text("SELECT 1"))
+
+
+class FileStore:
+    """Files below one folder; a file is there whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root.absolute()
+
+    def _path(self, key: str) -> Path:
+        path = (self._root / key).resolve()
+        if not path.is_relative_to(self._root.resolve()) or path == self._root.resolve():
+            raise Invalid(f"The key {key!r} leads out of the store.", code="invalid_key")
+        return path
+
+    def write(self, key: str, chunks: Iterable[bytes]) -> int:
+        """Write beside the place, flush to the disk, and rename into it."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        new = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                size = sum(file.write(chunk) for chunk in chunks)
+                file.flush()
+                os.fchmod(file.fileno(), 0o644)
+                os.fsync(file.fileno())
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        _sync_folders(path.parent, self._root)
+        return size
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Yield the range in pieces of at most 1 MiB."""
+        left = None if end is None else end - start
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                while left is None or left > 0:
+                    data = file.read(1 << 20 if left is None else min(1 << 20, left))
+                    if not data:
+                        break
+                    left = None if left is None else left - len(data)
+                    yield data
+        except FileNotFoundError:
+            raise _gone(key) from None
+        if left:
+            raise _gone(key)
+
+    def size(self, key: str) -> int | None:
+        """Ask the file system."""
+        path = self._path(key)
+        return path.stat().st_size if path.is_file() else None
+
+    def delete(self, prefix: str) -> None:
+        """Remove the file, or the folder with all that is in it."""
+        path = self._path(prefix)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """See that the folder is there, or can be made, and can be written to."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=self._root):
+            return
+
+
+def _sync_folders(folder: Path, root: Path) -> None:
+    """Flush the entries of a folder and of those above it, as far as they are ours."""
+    while folder.is_relative_to(root):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        folder = folder.parent

@@ -1,0 +1,132 @@
+"""Jobs: submit, read, list, cancel."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.core.errors import Invalid, NotFound
+from app.core.lease import clock, move
+from app.core.models import Act, Attempt, Job, State, log_event, new_id
+from app.core.spec.catalogue import Catalogue
+from app.core.spec.job import JobSpec
+from app.services.paging import Ask, Slice, fetch_newest
+from app.services.prompts import Chosen, add_prompts, choose_rows
+from app.services.resolving import Entries, entries_of, resolved_spec, spec_faults
+
+JOB_ID = re.compile(r"job_[0-9a-z]{26}")
+
+
+def submit(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Job:
+    """Check everything at once and queue the job; raises `Invalid` with every fault found."""
+    entries = entries_of(spec, catalogue)
+    chosen = choose_rows(session, workspace, spec)
+    faults = (*spec_faults(spec, entries), *chosen.faults)
+    if faults:
+        codes = {fault.code for fault in faults}
+        more = f" ({len(faults) - 1} more in `errors`)" if len(faults) > 1 else ""
+        detail = f"{faults[0].pointer}: {faults[0].message}{more}"
+        raise Invalid(detail, code=codes.pop() if len(codes) == 1 else "", faults=faults)
+    job = _queued(workspace, spec, entries, chosen)
+    session.add(job)
+    session.flush()
+    add_prompts(session, job, spec, chosen)
+    session.add(log_event(job, "created", f"The job was queued with {job.steps_total} prompts."))
+    session.flush()
+    session.refresh(job)
+    return job
+
+
+def _queued(workspace: str, spec: JobSpec, entries: Entries, chosen: Chosen) -> Job:
+    return Job(
+        id=new_id("job"),
+        workspace_id=workspace,
+        kind="alignment",
+        name=spec.name,
+        state=State.QUEUED.value,
+        spec=spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
+        resolved=_resolved(spec, entries, chosen),
+        seed=spec.seed,
+        meta=spec.metadata,
+        attempt=0,
+        steps_total=len(chosen.prompts),
+        progress={"steps_done": 0, "steps_total": len(chosen.prompts)},
+        usage={},
+        event_seq=0,
+    )
+
+
+def _resolved(spec: JobSpec, entries: Entries, chosen: Chosen) -> dict[str, Any]:
+    assert entries.model is not None
+    assert entries.judge is not None
+    values = resolved_spec(spec, entries.model, entries.judge)
+    for name, facts in chosen.facts.items():
+        values[name] |= facts
+    values["service_version"] = version("cyclealign")
+    return values
+
+
+def get(session: Session, workspace: str, job_id: str, *, lock: bool = False) -> Job:
+    """Return the job; raises `NotFound`, the same for an id of nobody and of somebody else."""
+    query = select(Job).where(Job.id == job_id, Job.workspace_id == workspace)
+    if lock:
+        query = query.with_for_update(key_share=True)
+    job = session.scalars(query).one_or_none() if JOB_ID.fullmatch(job_id) else None
+    if job is None:
+        raise NotFound("There is no such job.")
+    return job
+
+
+def attempts(session: Session, job: Job) -> Sequence[Attempt]:
+    """Return the job's attempts, first to last."""
+    query = select(Attempt).where(Attempt.job_id == job.id).order_by(Attempt.attempt)
+    return session.scalars(query).all()
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which jobs a list shows; an empty field filters nothing."""
+
+    states: Sequence[State] = ()
+    name_contains: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def list_page(session: Session, workspace: str, wanted: Filter, ask: Ask) -> Slice[Job]:
+    """Return a page of jobs, newest first."""
+    query = select(Job).where(Job.workspace_id == workspace)
+    return fetch_newest(session, _filtered(query, wanted), Job, ask)
+
+
+def _filtered(query: Select[Job], wanted: Filter) -> Select[Job]:
+    if wanted.states:
+        query = query.where(Job.state.in_([state.value for state in wanted.states]))
+    if wanted.name_contains:
+        query = query.where(Job.name.icontains(wanted.name_contains, autoescape=True))
+    if wanted.created_after:
+        query = query.where(Job.created_at > wanted.created_after)
+    if wanted.created_before:
+        query = query.where(Job.created_at < wanted.created_before)
+    if wanted.metadata:
+        query = query.where(Job.meta.contains(dict(wanted.metadata)))
+    return query
+
+
+def cancel(session: Session, workspace: str, job_id: str) -> Job:
+    """Cancel the job now if it waits, else ask its runner to stop; raises `Conflict`.
+
+    Cancelling what is cancelled changes nothing.
+    """
+    job = get(session, workspace, job_id, lock=True)
+    before = job.state
+    state = move(session, job, Act.CANCEL, actor="user", reason="cancelled by the user")
+    if state is State.CANCELLING and job.state != before:
+        job.cancel_requested_at = clock(session)
+    return job

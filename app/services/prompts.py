@@ -1,0 +1,136 @@
+"""The datasets that a job names: are they there, do they fit, and which rows are used."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from app.core.errors import FaultAt
+from app.core.models import Dataset, DatasetRow, Job, JobPrompt
+from app.core.spec.job import DemonstrationsSpec, HeldOutSpec, JobSpec, PromptsSpec
+from app.services.sampling import TooFewRows, choose
+
+
+@dataclass
+class Chosen:
+    """The rows of both stages, what is recorded of their datasets, and everything wrong."""
+
+    prompts: list[int] = field(default_factory=list)
+    held_out: list[int] = field(default_factory=list)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    faults: list[FaultAt] = field(default_factory=list)
+
+
+def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
+    """Choose the rows of both stages; held-out rows are never among those that train."""
+    chosen = Chosen()
+    chosen.prompts = _stage(session, workspace, "prompts", spec.prompts, chosen)
+    if spec.held_out is not None:
+        same = spec.held_out.dataset == spec.prompts.dataset
+        used = frozenset(chosen.prompts if same else ())
+        chosen.held_out = _stage(session, workspace, "held_out", spec.held_out, chosen, used)
+    if isinstance(spec.demonstrations, DemonstrationsSpec):
+        _demonstrations(session, workspace, spec.demonstrations, chosen)
+    return chosen
+
+
+def _stage(
+    session: Session,
+    workspace: str,
+    name: str,
+    spec: PromptsSpec | HeldOutSpec,
+    chosen: Chosen,
+    used: AbstractSet[int] = frozenset(),
+) -> list[int]:
+    dataset = _dataset(session, workspace, name, spec.dataset, "prompts", chosen)
+    if dataset is None:
+        return []
+    query = select(DatasetRow.position, DatasetRow.subset).order_by(DatasetRow.position)
+    found = session.execute(query.where(DatasetRow.dataset_id == dataset.id))
+    rows = [(position, subset) for position, subset in found if position not in used]
+    if not rows:
+        chosen.faults.append(_no_rows(name, trains=bool(used)))
+        return []
+    try:
+        positions = choose(rows, spec.sample)
+    except TooFewRows as few:
+        chosen.faults.append(_too_few(name, few, spec, trained=len(used)))
+        return []
+    chosen.facts[name] = {"sha256": dataset.sha256, "rows": len(positions)}
+    return positions
+
+
+def _no_rows(name: str, *, trains: bool) -> FaultAt:
+    if trains:
+        return FaultAt(
+            "inconsistent_parameters",
+            "Every row of this dataset trains, so none is left to hold out. "
+            "Set 'prompts.sample', or name another dataset in 'held_out.dataset'.",
+            f"/{name}/dataset",
+        )
+    return FaultAt("dataset_empty", "The dataset has no rows.", f"/{name}/dataset")
+
+
+def _too_few(name: str, few: TooFewRows, spec: PromptsSpec, *, trained: int) -> FaultAt:
+    whose = "a subset" if spec.sample and spec.sample.per_subset else "the dataset"
+    beside = f" beside the {trained} that train" if trained else ""
+    message = f"The sample is larger than {whose}, which has {few.rows} rows{beside}."
+    return FaultAt("sample_too_large", message, f"/{name}/sample/n")
+
+
+def _demonstrations(
+    session: Session, workspace: str, spec: DemonstrationsSpec, chosen: Chosen
+) -> None:
+    name = "demonstrations"
+    dataset = _dataset(session, workspace, name, spec.dataset, name, chosen)
+    if dataset is None:
+        return
+    if spec.n > dataset.row_count:
+        message = f"The dataset has {dataset.row_count} rows only."
+        chosen.faults.append(FaultAt("sample_too_large", message, f"/{name}/n"))
+    chosen.facts[name] = {"sha256": dataset.sha256, "rows": spec.n}
+
+
+def _dataset(
+    session: Session, workspace: str, name: str, dataset_id: str, kind: str, chosen: Chosen
+) -> Dataset | None:
+    owned = (Dataset.id == dataset_id, Dataset.workspace_id == workspace)
+    dataset = session.scalars(select(Dataset).where(*owned)).one_or_none()
+    fault = _misfit(dataset, kind)
+    if fault is not None:
+        code, message = fault
+        chosen.faults.append(FaultAt(code, message, f"/{name}/dataset"))
+        return None
+    return dataset
+
+
+def _misfit(dataset: Dataset | None, kind: str) -> tuple[str, str] | None:
+    if dataset is None:
+        return "dataset_not_found", "There is no such dataset."
+    if dataset.state != "ready":
+        return "dataset_not_ready", "The dataset is invalid; its issues say why."
+    if dataset.kind != kind:
+        return "wrong_dataset_kind", f"A dataset of kind {kind!r} is needed here."
+    return None
+
+
+def add_prompts(session: Session, job: Job, spec: JobSpec, chosen: Chosen) -> None:
+    """Write the run's prompts in order, both stages; the job's row is already there."""
+    stages = [("align", spec.prompts.dataset, chosen.prompts)]
+    if spec.held_out is not None:
+        stages.append(("held_out", spec.held_out.dataset, chosen.held_out))
+    rows = [
+        {
+            "workspace_id": job.workspace_id,
+            "job_id": job.id,
+            "stage": stage,
+            "step": step,
+            "dataset_id": dataset,
+            "position": position,
+        }
+        for stage, dataset, positions in stages
+        for step, position in enumerate(positions)
+    ]
+    session.execute(insert(JobPrompt), rows)

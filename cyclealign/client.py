@@ -1,0 +1,191 @@
+"""A thin synchronous client: every method is one request, and answers are the service's JSON."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+
+from cyclealign.download import fetch_archive, fetch_files
+from cyclealign.errors import ApiError, Unreachable
+
+Json = dict[str, Any]
+DEFAULT_URL = "http://127.0.0.1:8100"
+PAGE = 100
+
+
+class Client:
+    """The service at one base URL; usable as a context manager.
+
+    Every method raises `ApiError` for a problem that the service reports, and `Unreachable` where
+    nothing answers.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        timeout: float = 60.0,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        """Keep one connection pool; `timeout` is in seconds, for each read."""
+        self._http = httpx2.Client(base_url=base_url, timeout=timeout, transport=transport)
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def upload_dataset(
+        self, path: Path, kind: str, *, name: str | None = None, on_error: str = "reject"
+    ) -> Json:
+        """Upload a file; the same bytes give the same dataset again.
+
+        A file with faults is stored as `invalid` and lists them; that is no exception.
+        """
+        fields = {"kind": kind, "name": name or path.name, "on_error": on_error}
+        with path.open("rb") as file:
+            answer = self._ask("POST", "/v1/datasets", data=fields, files={"file": file})
+        return _object(answer)
+
+    def dataset_issues(self, dataset_id: str) -> Iterator[Json]:
+        """Iterate over everything wrong with a dataset, line by line."""
+        return self.pages(f"/v1/datasets/{dataset_id}/issues")
+
+    def create_job(self, spec: Mapping[str, Any]) -> Json:
+        """Submit a job; the answer's `resolved` holds what every default became."""
+        return _object(self._ask("POST", "/v1/jobs", json=dict(spec)))
+
+    def job(self, job_id: str) -> Json:
+        """Return a job as it is now."""
+        return _object(self._ask("GET", f"/v1/jobs/{job_id}"))
+
+    def jobs(self, **filters: str) -> Iterator[Json]:
+        """Iterate over the jobs, newest first."""
+        return self.pages("/v1/jobs", **filters)
+
+    def cancel(self, job_id: str) -> Json:
+        """Ask a job to stop; asking again changes nothing."""
+        return _object(self._ask("POST", f"/v1/jobs/{job_id}/cancel"))
+
+    def rankings(self, job_id: str, **filters: str) -> Iterator[Json]:
+        """Iterate over both rankings of every iteration, with the responses."""
+        return self.pages(f"/v1/jobs/{job_id}/rankings", **filters)
+
+    def agreements(self, job_id: str, **filters: str) -> Iterator[Json]:
+        """Iterate over what both rankings agreed on."""
+        return self.pages(f"/v1/jobs/{job_id}/agreements", **filters)
+
+    def events(self, job_id: str) -> Iterator[Json]:
+        """Iterate over the job's log."""
+        return self.pages(f"/v1/jobs/{job_id}/events")
+
+    def metrics(self, job_id: str, **filters: str) -> Json:
+        """Return the job's series over its weights versions."""
+        return _object(self._ask("GET", f"/v1/jobs/{job_id}/metrics", params=filters))
+
+    def checkpoints(self, job_id: str) -> Iterator[Json]:
+        """Iterate over the job's checkpoints."""
+        return self.pages(f"/v1/jobs/{job_id}/checkpoints")
+
+    def checkpoint(self, checkpoint_id: str) -> Json:
+        """Return a checkpoint with its manifest."""
+        return _object(self._ask("GET", f"/v1/checkpoints/{checkpoint_id}"))
+
+    def download_files(self, checkpoint_id: str, folder: Path) -> list[Path]:
+        """Download a checkpoint file by file, and go on with what an earlier call left.
+
+        Every file's sha256 is compared with the manifest. The training state, which only the
+        service itself reads, is left out.
+
+        Raises:
+            Corrupt: a file is not what the manifest says.
+        """
+        return fetch_files(self, self.checkpoint(checkpoint_id), folder)
+
+    def download_archive(self, checkpoint_id: str, path: Path) -> Path:
+        """Download a checkpoint as one tar file and verify every file in it.
+
+        Raises:
+            Corrupt: the archive does not hold what the manifest says.
+        """
+        return fetch_archive(self, self.checkpoint(checkpoint_id), path)
+
+    def pages(self, path: str, **filters: str) -> Iterator[Json]:
+        """Iterate over all entries of a list, fetching its pages as they are needed."""
+        params = {"limit": str(PAGE)} | filters
+        while True:
+            page = _object(self._ask("GET", path, params=params))
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            params = params | {"after": str(page["next_cursor"])}
+
+    @contextmanager
+    def stream(
+        self, path: str, headers: Mapping[str, str] | None = None
+    ) -> Iterator[httpx2.Response]:
+        """Open a download; the caller reads its chunks inside the `with` block."""
+        with _reachable(), self._http.stream("GET", path, headers=headers) as answer:
+            if answer.is_error:
+                answer.read()
+                raise _problem(answer)
+            yield answer
+
+    def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
+        with _reachable():
+            answer = self._http.request(method, path, **request)
+        if answer.is_error:
+            raise _problem(answer)
+        return answer
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except httpx2.TransportError as error:
+        raise Unreachable(f"The service does not answer: {error}.") from error
+
+
+def _object(answer: httpx2.Response) -> Json:
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise Unreachable(f"{answer.url} does not speak as this service does.")
+    return body
+
+
+def _problem(answer: httpx2.Response) -> ApiError:
+    body = _problem_body(answer)
+    return ApiError(
+        status=answer.status_code,
+        code=str(body.get("code", "unknown")),
+        detail=str(body.get("detail") or body.get("title") or answer.reason_phrase),
+        errors=list(body.get("errors") or ()),
+        request_id=body.get("request_id") or answer.headers.get("x-request-id"),
+    )
+
+
+def _problem_body(answer: httpx2.Response) -> Json:
+    kind = answer.headers.get("content-type", "")
+    if not kind.startswith(("application/problem+json", "application/json")):
+        return {}
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

@@ -1,0 +1,31 @@
+"""What a reply cost, in micro-units of a currency."""
+
+from dataclasses import dataclass
+
+from worker.blackbox.types import Reply
+
+TOKENS_PER_PRICE = 1_000_000
+
+
+@dataclass(frozen=True)
+class Price:
+    """Micro-units of the currency for a million tokens; `cached_input` None means as `input`."""
+
+    currency: str
+    input: int
+    output: int
+    cached_input: int | None = None
+
+
+def cost_micros(price: Price, reply: Reply) -> int | None:
+    """The cost of one reply, rounded up; None if the judge did not count its tokens."""
+    if reply.tokens_in is None or reply.tokens_out is None:
+        return None
+    cached = min(reply.cached_tokens_in or 0, reply.tokens_in)
+    cached_price = price.input if price.cached_input is None else price.cached_input
+    parts = (
+        (reply.tokens_in - cached) * price.input,
+        cached * cached_price,
+        reply.tokens_out * price.output,
+    )
+    return -(-sum(parts) // TOKENS_PER_PRICE)

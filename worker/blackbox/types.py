@@ -1,0 +1,126 @@
+"""What is asked of a judge and what comes back: the seam between the judges and their ledger."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from worker.cycle.ports import Traits
+from worker.cycle.types import Dialogue, Malformed, Question, Ranked
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that determines an answer, and nothing secret: two equal requests are one question.
+
+    `judge` says who is asked, `parameters` how; what is posted is made of this record alone.
+    """
+
+    judge: Mapping[str, object]
+    template: str
+    messages: Dialogue
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """The request as a JSON object, as the ledger stores it."""
+        return {
+            "judge": dict(self.judge),
+            "template": self.template,
+            "messages": written(self.messages),
+            "parameters": dict(self.parameters),
+        }
+
+    def key(self) -> str:
+        """The ledger's key: SHA-256 of the canonical JSON, in hex."""
+        return digest(self.as_json())
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer as it came. Numbers that the judge did not tell are None.
+
+    `finish` is `stop`, `length`, `content_filter`, `refusal` (then `text` is the refusal) or
+    whatever else the judge said.
+    """
+
+    text: str
+    finish: str
+    tokens_in: int | None = None
+    """All input tokens, the cached ones included."""
+    cached_tokens_in: int | None = None
+    tokens_out: int | None = None
+    model: str | None = None
+    """As the judge named itself."""
+    fingerprint: str | None = None
+
+
+class BlackBox(Protocol):
+    """A judge. It keeps no books: the ledger stands between it and the method."""
+
+    @property
+    def traits(self) -> Traits:
+        """What this judge can do."""
+        ...
+
+    @property
+    def tries(self) -> int:
+        """How many posts one request may take, the first included."""
+        ...
+
+    def request(self, question: Question, reask: tuple[str, Malformed] | None = None) -> Request:
+        """Put the question into this judge's form; `reask` is the last reply and its fault."""
+        ...
+
+    def ask(self, request: Request) -> Reply:
+        """Post once.
+
+        Raises:
+            AskFailure: no answer came.
+        """
+        ...
+
+    def read(self, reply: Reply, question: Question) -> Ranked | Malformed:
+        """Understand a reply, fresh or stored."""
+        ...
+
+
+def question_digest(question: Question) -> str:
+    """Identify a question whatever judge is asked, as SHA-256 in hex.
+
+    The order of responses and demonstrations counts; where a demonstration came from does not.
+    """
+    return digest(
+        {
+            "messages": written(question.messages),
+            "responses": list(question.responses),
+            "demonstrations": [
+                {
+                    "messages": written(shown.messages),
+                    "responses": list(shown.responses),
+                    "answer": [list(group) for group in shown.answer],
+                }
+                for shown in question.demonstrations
+            ],
+            "wants_response": question.wants_response,
+        }
+    )
+
+
+def written(messages: Dialogue) -> list[dict[str, str]]:
+    """The dialogue as the chat protocol writes it."""
+    return [{"role": turn.role, "content": turn.content} for turn in messages]
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON: sorted keys, no spaces, ASCII, no NaN."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def storable(text: str) -> str:
+    """Replace what PostgreSQL and UTF-8 cannot hold: NUL and lone surrogates."""
+    return "".join(
+        "\ufffd" if letter == "\x00" or "\ud800" <= letter <= "\udfff" else letter
+        for letter in text
+    )

@@ -1,0 +1,122 @@
+"""One turn of a lane up to the judge: its samples become candidates, a belief and a question."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.cycle.candidates import kept, merge
+from worker.cycle.events import Iterated, Outcome
+from worker.cycle.lanes import Lane
+from worker.cycle.ranking import from_scores, is_ranking_of, relabel
+from worker.cycle.types import (
+    At,
+    Candidate,
+    Demonstration,
+    Question,
+    Ranked,
+    Ranking,
+    Sample,
+    Verdict,
+)
+
+STAGE = "align"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What stands before the judge; `question` is None if fewer than two candidates are left."""
+
+    lane: Lane
+    round: int
+    samples: tuple[Sample, ...]
+    merged: Mapping[int, int]
+    candidates: tuple[Candidate, ...]
+    presented: tuple[int, ...]
+    question: Question | None
+
+    @property
+    def at(self) -> At:
+        """Its place in the run."""
+        return place(self.lane)
+
+    @property
+    def white(self) -> Ranking:
+        """Groups of sample indices by belief."""
+        return from_scores({candidate.k: candidate.belief for candidate in self.candidates})
+
+    def black(self, verdict: Ranked) -> Ranking:
+        """The verdict as groups of sample indices, whatever the order of presentation was.
+
+        Raises:
+            ValueError: the judge broke its contract and ranked other things than were presented.
+        """
+        if not is_ranking_of(verdict.ranking, range(len(self.presented))):
+            raise ValueError(f"{verdict.ranking} does not rank {len(self.presented)} responses")
+        return relabel(verdict.ranking, self.presented)
+
+    def record(self, verdict: Verdict | None, outcome: Outcome) -> Iterated:
+        """What is stored of an iteration that taught nothing."""
+        return Iterated(
+            at=self.at,
+            round=self.round,
+            prompt=self.lane.prompt,
+            samples=self.samples,
+            merged=self.merged,
+            candidates=self.candidates,
+            white=self.white,
+            question=self.question,
+            presented=self.presented,
+            verdict=verdict,
+            black=None,
+            agreement=(),
+            demonstration=None,
+            training=None,
+            learned=None,
+            outcome=outcome,
+        )
+
+
+def place(lane: Lane) -> At:
+    """Where in the run a lane is about to turn."""
+    return At(STAGE, lane.prompt.step, lane.iteration)
+
+
+def distinct(samples: Sequence[Sample]) -> tuple[int, ...]:
+    """Indices of the samples that may be judged: neither empty nor equal to an earlier one."""
+    return kept(len(samples), merge([sample.text for sample in samples]))
+
+
+def make_turn(
+    lane: Lane,
+    round_: int,
+    samples: tuple[Sample, ...],
+    beliefs: Mapping[int, float],
+    shuffle: Sequence[int],
+    demonstrations: tuple[Demonstration, ...],
+    *,
+    wants_response: bool,
+) -> Turn:
+    """Put the candidates of a lane before the judge.
+
+    Args:
+        lane: the lane that turns.
+        round_: the round it turns in.
+        samples: all that was sampled.
+        beliefs: token-mean log-probability of each distinct sample, in nats.
+        shuffle: a permutation of as many positions as there are beliefs: the presentation.
+        demonstrations: what the judge is shown, static ones first.
+        wants_response: whether the judge should also write a better answer.
+    """
+    candidates = tuple(Candidate(k, samples[k].text, belief) for k, belief in beliefs.items())
+    enough = len(candidates) > 1
+    presented = tuple(candidates[position].k for position in shuffle) if enough else ()
+    responses = tuple(samples[k].text for k in presented)
+    question = Question(lane.prompt.messages, responses, demonstrations, wants_response)
+    return Turn(
+        lane=lane,
+        round=round_,
+        samples=samples,
+        merged=merge([sample.text for sample in samples]),
+        candidates=candidates,
+        presented=presented,
+        question=question if enough else None,
+    )

@@ -1,0 +1,107 @@
+"""The book of one lease: every row of the run is written here, behind the fence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.core import lease as leases
+from app.core.db import transaction
+from app.core.lease import Lease
+from app.core.models import Attempt, Job, Metric, log_event
+from worker.cycle.events import Event, Iterated, Phase, RoundEnded, Scored, StepEnded
+from worker.ledger import progress, rows
+
+
+@dataclass(frozen=True)
+class Book:
+    """What a runner may write while its lease holds; raises `Fenced` when it no longer does."""
+
+    engine: Engine
+    lease: Lease
+
+    @contextmanager
+    def commit(self) -> Iterator[tuple[Session, Job]]:
+        """One short transaction that first locks the job row on our token."""
+        with transaction(self.engine) as session:
+            yield session, leases.fence(session, self.lease)
+
+    def record(self, event: Event) -> None:
+        """Store all that one event says, in one transaction."""
+        with self.commit() as (session, job):
+            _store(session, job, event)
+            job.progress = progress.after(job.progress, event)
+            job.usage = progress.usage_after(job.usage, event)
+            leases.progressed(session, job)
+
+    def start(self, environment: dict[str, Any]) -> None:
+        """Record where this attempt runs."""
+        with self.commit() as (session, job):
+            attempt = session.get_one(Attempt, (job.id, self.lease.attempt))
+            attempt.environment = environment
+            job.phase = "loading"
+            session.add(log_event(job, "started", "The runner has started.", **environment))
+            leases.progressed(session, job)
+
+
+def _store(session: Session, job: Job, event: Event) -> None:
+    match event:
+        case Phase():
+            job.phase = event.name
+        case Iterated():
+            _store_iteration(session, job, event)
+        case StepEnded():
+            _store_metrics(session, job, event.round, {"step/iterations": event.iterations})
+            session.add(_step_event(job, event))
+        case Scored():
+            session.add_all(rows.scored(job, event))
+        case RoundEnded():
+            job.round = event.round
+            job.update = event.version
+            session.add(log_event(job, "round", f"Round {event.round} ended.", round=event.round))
+
+
+def _store_iteration(session: Session, job: Job, event: Iterated) -> None:
+    session.add_all(rows.iteration(job, event))
+    if event.learned is not None:
+        job.update = event.learned.version
+        _store_metrics(session, job, event.round, rows.measures(event))
+    elif (skipped := rows.skip_note(event)) is not None:
+        session.add(log_event(job, "skipped", skipped, level="warning", **rows.place(event)))
+
+
+def _store_metrics(session: Session, job: Job, round_: int, values: dict[str, float]) -> None:
+    points = [
+        {
+            "workspace_id": job.workspace_id,
+            "job_id": job.id,
+            "name": name,
+            "update": job.update,
+            "round": round_,
+            "value": rows.finite(value),
+        }
+        for name, value in values.items()
+    ]
+    statement = insert(Metric).values(points)
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[Metric.job_id, Metric.name, Metric.update],
+            set_={"value": statement.excluded.value, "round": statement.excluded.round},
+        )
+    )
+
+
+def _step_event(job: Job, event: StepEnded) -> object:
+    how = "agreed" if event.agreed else "reached the last iteration"
+    return log_event(
+        job,
+        "step",
+        f"Step {event.step} {how} after {event.iterations} iterations.",
+        step=event.step,
+        iterations=event.iterations,
+        agreed=event.agreed,
+    )

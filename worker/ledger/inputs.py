@@ -1,0 +1,55 @@
+"""What a run reads of the database before it starts: the job, its prompts and demonstrations."""
+
+from typing import Any
+
+from sqlalchemy import Engine, select
+
+from app.core.db import transaction
+from app.core.models import DatasetRow, Job, JobPrompt
+from worker.cycle.types import Demonstration, Dialogue, Message, Prompt
+
+
+def read_job(engine: Engine, job_id: str) -> Job:
+    """Return the job's row as it is now."""
+    with transaction(engine) as session:
+        return session.get_one(Job, job_id)
+
+
+def read_prompts(engine: Engine, job_id: str, stage: str) -> list[Prompt]:
+    """Read the run's prompts of a stage (`align` or `held_out`), in order."""
+    query = (
+        select(JobPrompt.step, DatasetRow.messages)
+        .join(
+            DatasetRow,
+            (DatasetRow.dataset_id == JobPrompt.dataset_id)
+            & (DatasetRow.position == JobPrompt.position),
+        )
+        .where(JobPrompt.job_id == job_id, JobPrompt.stage == stage)
+        .order_by(JobPrompt.step)
+    )
+    with transaction(engine) as session:
+        return [Prompt(step, _dialogue(messages)) for step, messages in session.execute(query)]
+
+
+def read_demonstrations(engine: Engine, dataset_id: str, n: int) -> tuple[Demonstration, ...]:
+    """Read the first `n` rows of a dataset as static demonstrations."""
+    query = (
+        select(DatasetRow)
+        .where(DatasetRow.dataset_id == dataset_id)
+        .order_by(DatasetRow.position)
+        .limit(n)
+    )
+    with transaction(engine) as session:
+        return tuple(_demonstration(row) for row in session.scalars(query))
+
+
+def _demonstration(row: DatasetRow) -> Demonstration:
+    return Demonstration(
+        messages=_dialogue(row.messages),
+        responses=tuple(row.responses or ()),
+        answer=tuple(tuple(group) for group in row.ranking or ()),
+    )
+
+
+def _dialogue(messages: list[Any]) -> Dialogue:
+    return tuple(Message(m["role"], m["content"]) for m in messages)

@@ -1,0 +1,51 @@
+"""Which weights are trained: low-rank adapters on a frozen model, or all of them."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+
+
+@dataclass(frozen=True)
+class LoraTuning:
+    """Adapters on every linear layer but the head; the base stays frozen."""
+
+    rank: int = 16
+    alpha: float = 32.0
+
+
+@dataclass(frozen=True)
+class FullTuning:
+    """All weights are trained."""
+
+
+Tuning = LoraTuning | FullTuning
+
+
+def tune(model: Any, tuning: Tuning, seed: int = 0) -> Any:
+    """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
+
+    Adapters start as drawn from `seed`, and as no change: their second factor is zero.
+    """
+    match tuning:
+        case FullTuning():
+            return model.requires_grad_(requires_grad=True).eval()
+        case LoraTuning():
+            return _with_adapters(model, tuning, seed).eval()
+
+
+def _with_adapters(model: Any, tuning: LoraTuning, seed: int) -> Any:
+    config = LoraConfig(
+        r=tuning.rank,
+        lora_alpha=tuning.alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        # peft asks transformers by an attribute's former name
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+        torch.manual_seed(seed)
+        return get_peft_model(model, config)
