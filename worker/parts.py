@@ -25,9 +25,9 @@ from app.core.spec.method import CycleAlign, ObjectiveSpec, Pro, Rrhf
 from worker.blackbox.asking import Ask, rank
 from worker.blackbox.failures import AskFailure, CredentialRejected
 from worker.blackbox.local_lm import LocalLmBox
-from worker.blackbox.openai import OpenAiBox, OpenAiSettings
+from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
 from worker.blackbox.price import Price, cost_micros
-from worker.blackbox.recorded import RecordedBox, load_recording
+from worker.blackbox.recorded import RecordedBox, read_recording
 from worker.blackbox.rubric import RubricBox
 from worker.blackbox.tries import with_retries
 from worker.blackbox.types import BlackBox, Reply, Request, question_digest, storable
@@ -127,7 +127,7 @@ def cycle_config(spec: JobSpec, method: CycleAlign) -> CycleConfig:
         iterations=method.iterations,
         candidates=method.candidates,
         concurrency=method.concurrency,
-        teacher=method.teacher == "on",
+        teacher=method.teacher != "off",
         dynamic=method.dynamic_demonstrations,
         belief=method.belief,
         held_out_samples=spec.held_out.samples_per_prompt if spec.held_out else 1,
@@ -146,7 +146,7 @@ def build_judge(
         case RubricJudge():
             return RubricBox()
         case RecordedJudge():
-            return RecordedBox(load_recording(Path(entry.path)))
+            return RecordedBox(read_recording(Path(entry.path)))
         case _:
             assert_never(entry)
 
@@ -155,16 +155,17 @@ def _openai_judge(entry: OpenAiJudge) -> OpenAiBox:
     key = os.environ.get(entry.credential_env) if entry.credential_env else None
     if entry.credential_env and not key:
         raise CredentialRejected(f"the worker's environment has no {entry.credential_env}")
-    settings = OpenAiSettings(
+    endpoint = OpenAiEndpoint(
         base_url=str(entry.base_url),
         model=entry.model,
+        api_key=key,
         structured=entry.structured,
         temperature=entry.temperature,
         max_tokens=entry.max_tokens,
         timeout_seconds=entry.timeout_seconds,
         tries=entry.tries,
     )
-    return OpenAiBox(settings, key)
+    return OpenAiBox(endpoint)
 
 
 def _local_judge(

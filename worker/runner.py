@@ -5,6 +5,7 @@ ended: 0 the job is settled, 10 stopped because asked, 12 fenced, 20 failed but 
 21 failed for good; for 20 and 21 the last line of standard output is `{"code", "detail"}`.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from app.core.process import die_with_parent
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
@@ -28,6 +28,7 @@ from app.core.errors import Fenced
 from app.core.lease import Lease
 from app.core.logging import get_logger, setup_logging
 from app.core.models import Job
+from app.core.process import die_with_parent
 from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import Catalogue, entry_hash, load_catalogue
 from app.core.spec.job import DemonstrationsSpec, JobSpec
@@ -154,20 +155,22 @@ def _check_entries(job: Job, spec: JobSpec, catalogue: Catalogue) -> None:
             )
 
 
-def run(run: Run) -> int:
-    """Drive the method to its end, or until asked to stop."""
+def run(run: Run, most_events: int | None = None) -> int:
+    """Drive the method to its end, or until asked to stop, or for a number of events."""
     if run.settings.threads:
         torch.set_num_threads(run.settings.threads)
     run.book.start(environment())
     with tempfile.TemporaryDirectory(prefix="cyclealign-") as scratch:
         policy, events = _begin(run, Path(scratch))
-        for event in events:
+        for event in itertools.islice(events, most_events):
             run.book.record(event)
             if isinstance(event, RoundEnded):
                 _round_ended(run, policy, event, Path(scratch))
-            if run.stopping.is_set() and not _finished(event):
-                return STOPPED
-    return DONE
+            if _finished(event):
+                return DONE
+            if run.stopping.is_set():
+                break
+    return STOPPED
 
 
 def _finished(event: Event) -> bool:

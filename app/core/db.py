@@ -10,11 +10,16 @@ from sqlalchemy.orm import Session
 from app.core.settings import get_settings
 
 
-@cache
 def get_engine(url: str | None = None) -> Engine:
-    """Return this process's engine for the URL; connections are checked before use."""
+    """Return this process's engine for the URL, or for the one of the settings."""
+    return _open(url or get_settings().database_url)
+
+
+@cache
+def _open(url: str) -> Engine:
+    """Make an engine whose connections are checked before use."""
     return create_engine(
-        url or get_settings().database_url,
+        url,
         pool_pre_ping=True,
         pool_size=5,
         max_overflow=10,

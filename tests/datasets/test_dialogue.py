@@ -18,9 +18,7 @@ TAGS = {"user": "Human", "assistant": "Assistant"}
 
 def turns(*texts: str) -> list[dict[str, str]]:
     roles = ("user", "assistant")
-    return [
-        {"role": roles[place % 2], "content": content} for place, content in enumerate(texts)
-    ]
+    return [{"role": roles[place % 2], "content": content} for place, content in enumerate(texts)]
 
 
 def render(spoken: list[dict[str, str]]) -> str:

@@ -14,7 +14,9 @@ from tests.stack.running import running, wait_for, write_catalogue
 
 pytestmark = [pytest.mark.stack, pytest.mark.broker]
 
-SERVER = environ.get("BROKER_TEST_DATABASE", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
+SERVER = environ.get(
+    "BROKER_TEST_DATABASE", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres"
+)
 BROKERS = {
     "redis": environ.get("BROKER_TEST_REDIS", "redis://127.0.0.1:6379/7"),
     "rabbitmq": environ.get("BROKER_TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672//"),

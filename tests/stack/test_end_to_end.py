@@ -131,7 +131,9 @@ def test_a_running_job_is_cancelled_within_15_seconds(stack: Stack, tmp_path: Pa
     import time  # noqa: PLC0415
 
     with stack.client() as client:
-        dataset = upload_prompts(client, tmp_path, [f"Tell me fact number {n}." for n in range(400)])
+        dataset = upload_prompts(
+            client, tmp_path, [f"Tell me fact number {n}." for n in range(400)]
+        )
         job = client.create_job(small_job(dataset))
         while client.job(job["id"])["status"] == "queued":
             time.sleep(0.1)
@@ -148,4 +150,6 @@ def test_full_tuning_gives_a_merged_model(stack: Stack, tmp_path: Path) -> None:
         spec["model"]["tuning"] = {"type": "full"}
         job = finished(client, spec)
         manifest = client.checkpoint(job["result"]["checkpoint_id"])["manifest"]
-    assert {entry["form"] for entry in manifest["files"] if entry["role"] == "weights"} == {"merged"}
+    assert {entry["form"] for entry in manifest["files"] if entry["role"] == "weights"} == {
+        "merged"
+    }

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worker.blackbox.types import Reply, Request, storable
+from worker.blackbox.types import Reply, Request, storable, storable_dialogue
 from worker.cycle.prompts import (
     TEMPLATE_VERSION,
     parse_reply,
@@ -26,7 +26,7 @@ def prompted_request(
     if reask is not None:
         raw, malformed = reask
         messages = reask_messages(messages, raw, malformed)
-    return Request(judge, TEMPLATE_VERSION, messages, parameters)
+    return Request(judge, TEMPLATE_VERSION, storable_dialogue(messages), parameters)
 
 
 def read_prompted(reply: Reply, question: Question, *, allow_ties: bool) -> Ranked | Malformed:

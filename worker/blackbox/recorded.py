@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from worker.blackbox.failures import NotRecorded
 from worker.blackbox.prompted import read_prompted
-from worker.blackbox.types import Reply, Request, digest, question_digest
+from worker.blackbox.types import Reply, Request, digest, question_digest, storable_dialogue
 from worker.cycle.ports import Traits
 from worker.cycle.types import Malformed, Question, Ranked
 
@@ -39,7 +39,7 @@ class RecordedBox:
         return Request(
             judge=self._judge,
             template="recorded-1",
-            messages=question.messages,
+            messages=storable_dialogue(question.messages),
             parameters={"question_sha256": question_digest(question)},
         )
 

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from worker.blackbox.types import Reply, Request, storable
+from worker.blackbox.types import Reply, Request, storable, storable_dialogue
 from worker.cycle.ports import Traits
 from worker.cycle.ranking import is_ranking_of
 from worker.cycle.types import Dialogue, Fault, Malformed, Question, Ranked, Ranking
@@ -54,7 +54,7 @@ class RubricBox:
         return Request(
             judge={"type": "rubric"},
             template=f"rubric-{RUBRIC_VERSION}",
-            messages=question.messages,
+            messages=storable_dialogue(question.messages),
             parameters={"responses": [storable(text) for text in question.responses]},
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.cycle.ports import Traits
-from worker.cycle.types import Dialogue, Malformed, Question, Ranked
+from worker.cycle.types import Dialogue, Malformed, Message, Question, Ranked
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,11 @@ def question_digest(question: Question) -> str:
 def written(messages: Dialogue) -> list[dict[str, str]]:
     """The dialogue as the chat protocol writes it."""
     return [{"role": turn.role, "content": turn.content} for turn in messages]
+
+
+def storable_dialogue(messages: Dialogue) -> Dialogue:
+    """The dialogue with every turn `storable`."""
+    return tuple(Message(turn.role, storable(turn.content)) for turn in messages)
 
 
 def digest(value: object) -> str:

@@ -135,7 +135,7 @@ Verdict = Ranked | Malformed | Unanswered
 
 @dataclass(frozen=True)
 class TrainingRanking:
-    """What enters the loss: distinct texts best to worst, ties as groups of positions in `texts`."""
+    """What enters the loss: distinct texts best to worst; ties are groups of their positions."""
 
     prompt: Prompt
     texts: tuple[str, ...]

@@ -14,13 +14,13 @@ from torch import Tensor
 class RankedLogprobs:
     """Ranked responses of B prompts, ragged and with ties; masked values are ignored."""
 
-    logprobs_BK: Tensor  # noqa: N815 - shape suffix
+    logprobs_BK: Tensor
     """Token-mean log-probability of each response (CycleAlign's p_i)."""
-    group_BK: Tensor  # noqa: N815 - shape suffix
+    group_BK: Tensor
     """Integers that rise from 0 along K; equal ones are a tie."""
-    mask_BK: Tensor  # noqa: N815 - shape suffix
+    mask_BK: Tensor
     """True where there is a response."""
-    target_B: Tensor  # noqa: N815 - shape suffix
+    target_B: Tensor
     """Index along K of the response that the SFT term imitates."""
 
     def cleaned(self) -> Tensor:

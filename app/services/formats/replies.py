@@ -48,6 +48,10 @@ def read_replies(notes: Notes, record: dict[str, Any], context: Messages) -> Rep
     """Read the replies of a record whose context stands in `prompt` or `messages`."""
     if "responses" in record:
         return _ranked(notes, record)
+    if "chosen" not in record and "rejected" not in record:
+        message = "There are no replies: give 'responses', or 'chosen' and 'rejected'."
+        notes.error("missing", message, "/responses")
+        return None
     texts = [_reply(notes, record, name, context) for name in ("chosen", "rejected")]
     better, worse = texts
     if better is None or worse is None:

@@ -1,0 +1,90 @@
+"""A tiny model in a catalogue, and jobs on it that are run in this process."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.core.db import transaction
+from app.core.lease import Lease, claim
+from app.core.models import Dataset, DatasetRow, Job, new_id
+from app.core.settings import get_settings
+from app.core.spec.catalogue import load_catalogue
+from app.core.spec.job import JobSpec
+from app.services import jobs
+from tests.stack.jobs import PROMPTS, small_job
+from tests.stack.running import write_catalogue
+from tests.tiny import tiny_model_folder
+from worker import runner
+
+
+@pytest.fixture
+def operator(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The operator's environment: a catalogue with the tiny model, and this test's database."""
+    model = tiny_model_folder(tmp_path / "tiny", chat_template=True)
+    catalogue = write_catalogue(tmp_path, model)
+    monkeypatch.setenv("CATALOGUE", str(catalogue))
+    monkeypatch.setenv("DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    get_settings.cache_clear()
+    yield catalogue
+    get_settings.cache_clear()
+
+
+@pytest.fixture
+def submit(operator: Path, engine: Engine) -> Callable[..., str]:
+    """Submit a small job over the usual prompts; returns its id."""
+
+    def submit_one(**changes: object) -> str:
+        with transaction(engine) as session:
+            dataset = Dataset(
+                id=new_id("ds"), name="prompts", kind="prompts", on_error="reject", state="ready",
+                format="text", sha256=new_id("x"), bytes=1, line_count=len(PROMPTS),
+                row_count=len(PROMPTS), issue_count=0, issue_counts={}, subset_counts={},
+            )  # fmt: skip
+            session.add(dataset)
+            session.flush()
+            session.add_all(
+                DatasetRow(
+                    dataset_id=dataset.id, position=i, line=i + 1, extra={},
+                    messages=[{"role": "user", "content": text}],
+                )
+                for i, text in enumerate(PROMPTS)
+            )  # fmt: skip
+            session.flush()
+            spec = JobSpec.model_validate(small_job(dataset.id, **changes))
+            return jobs.submit(session, "ws_default", spec, load_catalogue(operator)).id
+
+    return submit_one
+
+
+@pytest.fixture
+def take(engine: Engine) -> Callable[[], Lease]:
+    """Claim the next job."""
+
+    def take_one() -> Lease:
+        with transaction(engine) as session:
+            lease = claim(session, owner="test", ttl_seconds=600)
+        assert lease is not None
+        return lease
+
+    return take_one
+
+
+@pytest.fixture
+def run_here(take: Callable[[], Lease]) -> Callable[..., int]:
+    """Run the next job in this process; returns the runner's exit code."""
+
+    def run_one(stopping: threading.Event | None = None) -> int:
+        opened = runner.open_run(take(), stopping or threading.Event())
+        return runner.run(opened)
+
+    return run_one
+
+
+def job_of(engine: Engine, job_id: str) -> Job:
+    """Return the job's row."""
+    with transaction(engine) as session:
+        return session.get_one(Job, job_id)
