@@ -1,5 +1,6 @@
 """A thin synchronous client: every method is one request, and answers are the service's JSON."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any, Self
 
 import httpx2
 
+from cyclealign import DEFAULT_URL
 from cyclealign.download import fetch_archive, fetch_files
 from cyclealign.errors import ApiError, Unreachable
 
 Json = dict[str, Any]
-DEFAULT_URL = "http://127.0.0.1:8100"
 PAGE = 100
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+"""Statuses that a job leaves only if it is asked to."""
 
 
 class Client:
@@ -78,6 +81,13 @@ class Client:
         """Iterate over the jobs, newest first."""
         return self.pages("/v1/jobs", **filters)
 
+    def watch(self, job_id: str, *, every: float = 1.0) -> Iterator[Json]:
+        """Yield the job now and then every so many seconds; the last one yielded has ended."""
+        while (job := self.job(job_id))["status"] not in ENDED:
+            yield job
+            time.sleep(every)
+        yield job
+
     def cancel(self, job_id: str) -> Json:
         """Ask a job to stop; asking again changes nothing."""
         return _object(self._ask("POST", f"/v1/jobs/{job_id}/cancel"))
@@ -86,9 +96,17 @@ class Client:
         """Iterate over both rankings of every iteration, with the responses."""
         return self.pages(f"/v1/jobs/{job_id}/rankings", **filters)
 
+    def responses(self, job_id: str, **filters: str) -> Iterator[Json]:
+        """Iterate over every sampled response; `stage` tells training from held-out prompts."""
+        return self.pages(f"/v1/jobs/{job_id}/responses", **filters)
+
     def agreements(self, job_id: str, **filters: str) -> Iterator[Json]:
         """Iterate over what both rankings agreed on."""
         return self.pages(f"/v1/jobs/{job_id}/agreements", **filters)
+
+    def judge_calls(self, job_id: str, **filters: str) -> Iterator[Json]:
+        """Iterate over the ledger: every post to the judge, and every answer used again."""
+        return self.pages(f"/v1/jobs/{job_id}/judge-calls", **filters)
 
     def events(self, job_id: str) -> Iterator[Json]:
         """Iterate over the job's log."""
@@ -133,7 +151,7 @@ class Client:
             yield from page["data"]
             if not page["has_more"]:
                 return
-            params = params | {"after": str(page["next_cursor"])}
+            params = params | {"after": str(page["last_id"])}
 
     @contextmanager
     def stream(

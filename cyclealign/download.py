@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import httpx2
 
@@ -30,8 +30,7 @@ class Source(Protocol):
 
 def fetch_files(source: Source, checkpoint: Json, folder: Path) -> list[Path]:
     """Download the files of a checkpoint that users load; returns their paths."""
-    wanted = [file for file in checkpoint["manifest"]["files"] if file["role"] != "training_state"]
-    return [_fetch(source, checkpoint["id"], file, folder) for file in wanted]
+    return [_fetch(source, checkpoint["id"], file, folder) for file in _useful(checkpoint)]
 
 
 def fetch_archive(source: Source, checkpoint: Json, path: Path) -> Path:
@@ -40,7 +39,7 @@ def fetch_archive(source: Source, checkpoint: Json, path: Path) -> Path:
     part = path.with_name(f"{path.name}.part")
     with source.stream(f"/v1/checkpoints/{checkpoint['id']}/archive") as answer:
         _write(answer, part, append=False)
-    _verify_archive(part, checkpoint["manifest"]["files"])
+    _verify_archive(part, checkpoint)
     return part.rename(path)
 
 
@@ -66,7 +65,7 @@ def _continue(source: Source, url: str, file: Json, part: Path) -> None:
     have = part.stat().st_size if part.exists() else 0
     if have == file["bytes"] and have > 0:
         return
-    headers = {"Range": f"bytes={have}-", "If-Range": f'"{file["sha256"]}"'} if have else {}
+    headers = {"Range": f"bytes={have}-", "If-Range": f'"sha256:{file["sha256"]}"'} if have else {}
     try:
         with source.stream(url, headers) as answer:
             _write(answer, part, append=answer.status_code == PARTIAL)
@@ -91,29 +90,44 @@ def _accept(part: Path, file: Json, path: Path) -> Path:
     return part.rename(path)
 
 
-def _verify_archive(path: Path, files: list[Json]) -> None:
-    missing = {file["name"]: file["sha256"] for file in files}
-    with tarfile.open(path) as archive:
-        for name, digest in _digests(archive):
-            expected = missing.pop(name, None)
-            if expected not in (None, digest):
-                raise Corrupt(f"{name} has sha256 {digest}, its manifest says {expected}.")
-    lost = [name for name in missing if not name.startswith("training_state")]
-    if lost:
-        raise Corrupt(f"The archive lacks {', '.join(sorted(lost))}.")
+def _verify_archive(path: Path, checkpoint: Json) -> None:
+    """Compare every file of the archive with the manifest; all of them lie below one folder."""
+    missing = {f"{checkpoint['id']}/{file['name']}": file["sha256"] for file in _useful(checkpoint)}
+    for name, digest in _digests(path):
+        expected = missing.pop(name, digest)
+        if expected != digest:
+            raise Corrupt(f"{name} has sha256 {digest}, its manifest says {expected}.")
+    if missing:
+        raise Corrupt(f"The archive lacks {', '.join(sorted(missing))}.")
 
 
-def _digests(archive: tarfile.TarFile) -> Iterator[tuple[str, str]]:
-    for member in archive:
-        content = archive.extractfile(member)
-        if content is not None:
-            with content:
-                yield member.name, hashlib.file_digest(content, "sha256").hexdigest()
+def _useful(checkpoint: Json) -> list[Json]:
+    """Return the files that users load: all but the state of training."""
+    return [file for file in checkpoint["manifest"]["files"] if file["role"] != "training_state"]
+
+
+def _digests(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                content = archive.extractfile(member)
+                if content is not None:
+                    with content:
+                        yield member.name, _digest(content)
+    except tarfile.TarError as error:
+        raise Corrupt(f"{path} is no whole archive: {error}.") from error
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return _digest(file)
+
+
+def _digest(content: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while chunk := content.read(CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _inside(folder: Path, name: str) -> Path:

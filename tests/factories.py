@@ -118,7 +118,7 @@ def checkpoint(engine: Engine, store: Store, files: dict[str, bytes], **fields: 
 
 
 def _entry(name: str, data: bytes) -> dict[str, Any]:
-    top = name.split("/")[0]
+    top = name.split("/", maxsplit=1)[0]
     form = top if top in {"adapter", "merged"} else None
     role = "weights" if form else top if top == "training_state" else "card"
     digest = hashlib.sha256(data).hexdigest()
@@ -166,7 +166,7 @@ def response(job: Job, step: int = 0, iteration: int = 0, k: int = 0, **fields: 
 
 
 def judge_call(job: Job, step: int = 0, **fields: Any) -> JudgeCall:
-    """Make a post of the question with the key `key-<step>`."""
+    """Make a post of the question that `question` makes for the same step."""
     return JudgeCall(
         **{
             "job_id": job.id,
@@ -175,7 +175,7 @@ def judge_call(job: Job, step: int = 0, **fields: Any) -> JudgeCall:
             "iteration": 0,
             "try_": 0,
             "attempt": 1,
-            "key": f"key-{step}",
+            "key": f"{job.id}-{step}",
             "kind": "post",
             **fields,
         }
@@ -183,11 +183,11 @@ def judge_call(job: Job, step: int = 0, **fields: Any) -> JudgeCall:
 
 
 def question(job: Job, step: int = 0, **fields: Any) -> JudgeQuestion:
-    """Make an answered question with the key `key-<step>`."""
+    """Make an answered question."""
     return JudgeQuestion(
         **{
             "workspace_id": job.workspace_id,
-            "key": f"key-{step}",
+            "key": f"{job.id}-{step}",
             "state": "done",
             "judge": "rubric",
             "question_sha256": "ab" * 32,

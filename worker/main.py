@@ -4,6 +4,7 @@ Its main process only receives; a pool process, forked from it, supervises the j
 """
 
 import mmap
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,14 +16,15 @@ from app.core.models import new_id
 from app.core.queue import NUDGE, celery_app, prepare_broker
 from app.core.settings import Settings, get_settings
 from worker.presence import Presence
-from worker.supervise import Supervisor, open_engine, work_once
+from worker.supervise import RUNNER, Supervisor, open_engine, work_once
 
 
 class Slot:
     """What one pool process needs to run jobs; opened after the fork, since connections break."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, runner: Sequence[str]) -> None:
         self.settings = settings
+        self.runner = runner
         self.shared = mmap.mmap(-1, 1)
         """Memory shared with the main process: not zero once the worker shuts down."""
         self.supervisor: Supervisor | None = None
@@ -40,7 +42,7 @@ class Slot:
         """Begin, in the pool process, as a worker of its own."""
         engine = open_engine(self.settings)
         owner = new_id("worker")
-        self.supervisor = Supervisor(engine, self.settings, owner, self.draining)
+        self.supervisor = Supervisor(engine, self.settings, owner, self.draining, self.runner)
         every = self.settings.heartbeat_seconds
         self.presence = Presence(engine, owner, self.draining, every)
         self.presence.start()
@@ -57,10 +59,10 @@ class Slot:
 
 
 @cache
-def make_app() -> Celery:
+def make_app(runner: Sequence[str] = RUNNER) -> Celery:
     """Make the worker's Celery application, with its only task and its signals."""
     app = celery_app(get_settings())
-    slot = Slot(get_settings())
+    slot = Slot(get_settings(), runner)
     app.task(name=NUDGE)(slot.work)
     signals.setup_logging.connect(_log, weak=False)
     signals.worker_init.connect(_prepare, weak=False)
@@ -75,10 +77,10 @@ def _log(**_: Any) -> None:
     get_logger().info("the worker starts")
 
 
-def _prepare(**_: Any) -> None:
+def _prepare(sender: Any, **_: Any) -> None:
     """Make the broker's tables before the first poll, and leave no connection to the forks."""
     engine = get_engine()
-    prepare_broker(make_app(), engine)
+    prepare_broker(sender.app, engine)
     engine.dispose()
 
 

@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
 from app.api.deps import EngineDep, SessionDep, SettingsDep, WorkspaceDep, only_declared_parameters
+from app.api.lines import NDJSON, wants_lines
 from app.api.pages import Page, PageDep, page_of
 from app.api.schemas_datasets import (
+    DATASET_EXAMPLE,
     ISSUE_EXAMPLE,
     UPLOAD_BODY,
     DatasetForm,
@@ -28,8 +30,9 @@ from app.services import datasets
 from app.services.formats.rows import Kind
 from app.services.paging import Ask
 
-NDJSON = "application/x-ndjson"
 INLINE_ISSUES = 100
+
+DatasetId = Annotated[str, Path(description="The dataset's id.", examples=[DATASET_EXAMPLE["id"]])]
 
 router = APIRouter(
     prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(only_declared_parameters)]
@@ -104,7 +107,7 @@ def list_datasets(
 
 
 @router.get("/{dataset_id}", operation_id="datasets_get", summary="Get a dataset")
-def get(session: SessionDep, workspace: WorkspaceDep, dataset_id: str) -> DatasetOut:
+def get(session: SessionDep, workspace: WorkspaceDep, dataset_id: DatasetId) -> DatasetOut:
     """Return one dataset."""
     return DatasetOut.model_validate(datasets.get(session, workspace, dataset_id))
 
@@ -113,7 +116,7 @@ def get(session: SessionDep, workspace: WorkspaceDep, dataset_id: str) -> Datase
     "/{dataset_id}/rows", operation_id="datasets_rows", summary="List the rows of a dataset"
 )
 def rows(
-    session: SessionDep, workspace: WorkspaceDep, ask: PageDep, dataset_id: str
+    session: SessionDep, workspace: WorkspaceDep, ask: PageDep, dataset_id: DatasetId
 ) -> Page[RowOut]:
     """List rows in the order of the upload; an `invalid` dataset has none."""
     dataset = datasets.get(session, workspace, dataset_id)
@@ -138,11 +141,11 @@ def issues(
     workspace: WorkspaceDep,
     engine: EngineDep,
     ask: PageDep,
-    dataset_id: str,
+    dataset_id: DatasetId,
 ) -> Page[IssueOut] | StreamingResponse:
     """List issues in the order of the upload."""
     dataset = datasets.get(session, workspace, dataset_id)
-    if NDJSON in request.headers.get("accept", ""):
+    if wants_lines(request):
         stream = datasets.stream_issues(engine, dataset.id)
         return StreamingResponse(_as_lines(stream), media_type=NDJSON)
     return page_of(datasets.issues_page(session, dataset, ask), IssueOut.model_validate)

@@ -17,8 +17,8 @@ def _response(k: int, text: str, belief: float, score: float) -> dict[str, Any]:
         "round": 6,
         "update": 30,
         "text": text,
-        "tokens": 16,
-        "logprob_sum": belief * 16,
+        "token_ids": [504, 6330, 2],
+        "logprob_sum": belief * 3,
         "belief": belief,
         "finish": "stop",
         "seed": 7,
@@ -41,6 +41,7 @@ RUN_EXAMPLES: dict[str, dict[str, Any]] = {
         **MADE,
     },
     "ResponseOut": RESPONSES[1],
+    "ListedResponseOut": RESPONSES[1] | {"prompt": PROMPT},
     "RankingOut": {
         **AT,
         "round": 6,

@@ -15,9 +15,9 @@ from app.api.schemas_runs import (
     DemonstrationOut,
     EventOut,
     JudgeCallOut,
+    ListedResponseOut,
     MetricsOut,
     RankingOut,
-    ResponseOut,
 )
 from app.core.models import Job
 from app.core.spec.base import Text
@@ -117,7 +117,7 @@ def rankings(
     "/responses",
     operation_id="jobs_responses",
     summary="List a job's responses",
-    response_model=Page[ResponseOut],
+    response_model=Page[ListedResponseOut],
     responses=ALSO_LINES,
 )
 def responses(
@@ -131,8 +131,8 @@ def responses(
     """List every sampled response, those of the held-out prompts among them."""
     listing = runs.responses(job, where)
     if wants_lines(request):
-        return lines(engine, listing, showing.responses)
-    return paged(session, listing, ask, showing.responses)
+        return lines(engine, listing, showing.responses(job))
+    return paged(session, listing, ask, showing.responses(job))
 
 
 @router.get("/agreements", operation_id="jobs_agreements", summary="List a job's agreements")

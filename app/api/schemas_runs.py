@@ -36,7 +36,7 @@ class ResponseOut(PlaceOut):
     round: int
     update: int = Field(description="The weights version that sampled it.")
     text: str
-    tokens: int
+    token_ids: list[int] = Field(description="As sampled, with the end token if there was one.")
     logprob_sum: float = Field(description="Nats, at temperature 1.")
     belief: float | None = Field(description="Nats a token, under the weights that sampled it.")
     finish: str
@@ -44,6 +44,12 @@ class ResponseOut(PlaceOut):
     merged_into: int | None = Field(description="The equal response, or -1 if it was empty.")
     score: float | None
     why: dict[str, Any] | None
+
+
+class ListedResponseOut(ResponseOut):
+    """A response with the prompt that it answers."""
+
+    prompt: list[Any]
 
 
 class RankingOut(PlaceOut):

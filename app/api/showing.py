@@ -12,6 +12,7 @@ from app.api.schemas_runs import (
     DemonstrationOut,
     EventOut,
     JudgeCallOut,
+    ListedResponseOut,
     PointsOut,
     RankingOut,
     ResponseOut,
@@ -43,17 +44,19 @@ def events(_: Session, rows: Sequence[JobEvent]) -> list[EventOut]:
     return [EventOut.model_validate(row) for row in rows]
 
 
-def response(row: Response) -> ResponseOut:
-    """Show a response; its tokens are counted, not listed."""
-    return ResponseOut(
-        **{name: getattr(row, name) for name in ResponseOut.model_fields if name != "tokens"},
-        tokens=len(row.token_ids),
-    )
+def responses(job: Job) -> Show[Response, ListedResponseOut]:
+    """Show responses with the prompts that they answer, looked up for a whole page at once."""
 
+    def show(session: Session, rows: Sequence[Response]) -> list[ListedResponseOut]:
+        prompts = runs.prompts_at(session, job, [(row.stage, row.step) for row in rows])
+        return [
+            ListedResponseOut(
+                **_same(row, ListedResponseOut, {"prompt"}), prompt=prompts[row.stage, row.step]
+            )
+            for row in rows
+        ]
 
-def responses(_: Session, rows: Sequence[Response]) -> list[ResponseOut]:
-    """Show responses."""
-    return [response(row) for row in rows]
+    return show
 
 
 def rankings(job: Job) -> Show[RankingRow, RankingOut]:
@@ -67,12 +70,19 @@ def rankings(job: Job) -> Show[RankingRow, RankingOut]:
             RankingOut(
                 **_same(row, RankingOut, {"prompt", "responses"}),
                 prompt=prompts[row.stage, row.step],
-                responses=[response(one) for one in found[row.stage, row.step, row.iteration]],
+                responses=[
+                    ResponseOut.model_validate(one)
+                    for one in found[row.stage, row.step, row.iteration]
+                ],
             )
             for row in rows
         ]
 
     return show
+
+
+def _plain(rows: Sequence[Response]) -> list[ResponseOut]:
+    return [ResponseOut.model_validate(row) for row in rows]
 
 
 def _same(row: object, out: Any, but: set[str]) -> dict[str, Any]:

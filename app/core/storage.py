@@ -77,15 +77,18 @@ class DatabaseStore:
         self._engine = engine
 
     def write(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Store the chunks, each in a short transaction of its own."""
+        """Store the chunks, each in a short transaction of its own; a failure leaves none."""
+        self.delete(key)
+        try:
+            return sum(self._add(key, seq, data) for seq, data in enumerate(rechunk(chunks)))
+        except BaseException:
+            self.delete(key)
+            raise
+
+    def _add(self, key: str, seq: int, data: bytes) -> int:
         with transaction(self._engine) as session:
-            session.execute(delete(ArtifactChunk).where(ArtifactChunk.key == key))
-        size = 0
-        for seq, data in enumerate(rechunk(chunks)):
-            with transaction(self._engine) as session:
-                session.add(ArtifactChunk(key=key, seq=seq, data=data))
-            size += len(data)
-        return size
+            session.add(ArtifactChunk(key=key, seq=seq, data=data))
+        return len(data)
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the range, touching the chunks that it lies in and no others."""

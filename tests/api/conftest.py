@@ -8,6 +8,8 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, create_engine
 from starlette.testclient import TestClient
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from app.core.settings import Settings
 from app.core.storage import Store
@@ -33,6 +35,13 @@ price = { input = 100, output = 200 }
 type = "local_lm"
 model = "small"
 """
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[EventDict]]:
+    """What is logged meanwhile; keeping it is also much faster than printing tracebacks."""
+    with capture_logs() as found:
+        yield found
 
 
 @pytest.fixture
@@ -64,18 +73,21 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture(scope="session")
-def shared(
-    postgres: str, template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[TestClient]:
-    """A client of one application for all tests that store nothing."""
+def shared_engine(postgres: str, template: str) -> Iterator[Engine]:
+    """An engine on one database for all tests whose rows do not meet."""
     name = f"shared_{uuid.uuid4().hex}"
     _on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    catalogue = tmp_path_factory.mktemp("shared") / "catalogue.toml"
-    catalogue.write_text(CATALOGUE)
-    url = _database(postgres, name)
-    engine = create_engine(url)
-    made = create_app(Settings(database_url=url, catalogue=catalogue), engine)
-    with TestClient(made, raise_server_exceptions=False) as client:
-        yield client
+    engine = create_engine(_database(postgres, name))
+    yield engine
     engine.dispose()
     _on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def shared(shared_engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of one application on the shared database."""
+    catalogue = tmp_path_factory.mktemp("shared") / "catalogue.toml"
+    catalogue.write_text(CATALOGUE)
+    made = create_app(Settings(catalogue=catalogue), shared_engine)
+    with TestClient(made, raise_server_exceptions=False) as client:
+        yield client

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import create_engine
 from starlette.testclient import TestClient
+from structlog.typing import EventDict
 
 from app.api.faults import known_fields
 from app.core.settings import Settings
@@ -386,9 +387,13 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(settings: 
     assert alive.json() == {"status": "ok"}
 
 
-def test_an_error_of_ours_is_a_500_without_its_inside(shared: TestClient) -> None:
+def test_an_error_of_ours_is_a_500_without_its_inside_and_is_logged(
+    shared: TestClient, logs: list[EventDict]
+) -> None:
     shared.app.state.catalogue, kept = SECRET, shared.app.state.catalogue  # type: ignore[attr-defined]
     answer = shared.get("/v1/models")
     shared.app.state.catalogue = kept  # type: ignore[attr-defined]
 
     is_problem(answer, 500, "internal_error")
+    [entry] = logs
+    assert (entry["event"], entry["path"]) == ("unhandled", "/v1/models")

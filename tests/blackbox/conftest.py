@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.blackbox.asker import Asker, asking
 from tests.judge_server import JudgeServer, running_judge
 
 
@@ -9,3 +10,9 @@ from tests.judge_server import JudgeServer, running_judge
 def judge() -> Iterator[JudgeServer]:
     with running_judge() as server:
         yield server
+
+
+@pytest.fixture
+def asker(judge: JudgeServer) -> Iterator[Asker]:
+    with asking(judge) as asker:
+        yield asker

@@ -35,7 +35,7 @@ def test_it_answers_alike_every_time(tmp_path: Path, chat_template: bool) -> Non
 
 def test_an_answer_cut_by_the_limit_is_named(tmp_path: Path) -> None:
     box = LocalLmBox(speaker(tmp_path, ROOMY), "tiny")
-    verdict = rank(box, AT, QUESTION, lambda at, request, question: box.ask(request))
+    verdict = rank(box, AT, QUESTION, lambda _at, request, _question: box.ask(request))
     assert isinstance(verdict, Malformed)
     assert verdict.fault in {Fault.TRUNCATED, Fault.NOT_JSON}
 
@@ -44,7 +44,7 @@ def test_a_prompt_that_does_not_fit_is_refused_and_never_cut(tmp_path: Path) -> 
     box = LocalLmBox(speaker(tmp_path, 512), "tiny")
     with pytest.raises(BadRequest, match="room for 500"):
         box.ask(box.request(QUESTION))
-    verdict = rank(box, AT, QUESTION, lambda at, request, question: box.ask(request))
+    verdict = rank(box, AT, QUESTION, lambda _at, request, _question: box.ask(request))
     assert isinstance(verdict, Unanswered)
 
 

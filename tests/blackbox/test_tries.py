@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ class Stopped(Exception):
 
 
 def run(
-    script: list[AskFailure | str], tries: int = 6
+    script: Sequence[AskFailure | str], tries: int = 6
 ) -> tuple[str | AskFailure, int, list[float]]:
     """The outcome, the number of posts and the waits between them."""
     numbers: list[int] = []
@@ -64,7 +65,7 @@ def test_one_post_that_may_have_been_paid_is_repeated_a_second_is_not() -> None:
 
 
 def test_a_connection_that_never_came_about_was_not_paid() -> None:
-    assert run([ConnectFailed("refused")] * 5 + ["yes"])[:2] == ("yes", 6)
+    assert run([*[ConnectFailed("refused")] * 5, "yes"])[:2] == ("yes", 6)
 
 
 def test_ten_minutes_are_waited_for_and_more_are_not() -> None:

@@ -73,7 +73,7 @@ def test_every_planted_fault_is_named_with_its_line() -> None:
         41: (b'{"prompt": "caf\xe9"}', "invalid_encoding"),
         42: (record(prompt="  "), "empty_prompt"),
         57: (b'{"prompt": "a\x00b"}', "forbidden_character"),
-        60: (record(prompt="x", id="q2"), "duplicate_id"),
+        60: (record(prompt="x", id="q5"), "duplicate_id"),
         73: (record(question="x"), "unknown_field"),
         88: (b'{"prompt": "\\ud83d"}', "invalid_unicode"),
         99: (record(prompt="x" * 2000), "line_too_long"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.judge_server import JudgeServer
+from tests.judge_server import JudgeServer, running_judge
 from tests.stack.running import Stack, running, write_catalogue
 from tests.tiny import tiny_model_folder
 
@@ -19,7 +19,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def judge_server() -> Iterator[JudgeServer]:
     """An OpenAI-compatible judge on loopback."""
-    with JudgeServer() as server:
+    with running_judge() as server:
         yield server
 
 

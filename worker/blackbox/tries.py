@@ -53,7 +53,8 @@ def wait_seconds(retry_after: float | None, number: int, jitter_seed: int) -> fl
     draw = random.Random(f"{jitter_seed}:{number}").random()  # noqa: S311 - spreads load, no secret
     if retry_after is not None:
         return retry_after + draw * BASE_SECONDS
-    return draw * min(CAP_SECONDS, BASE_SECONDS * 2.0 ** (number - 1))
+    doublings: int = 2 ** (number - 1)
+    return draw * BASE_SECONDS * min(CAP_SECONDS / BASE_SECONDS, doublings)
 
 
 def _repeatable(failure: AskFailure) -> bool:

@@ -24,7 +24,8 @@ def draw(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float)
 
     The nucleus is the smallest set of likeliest tokens whose mass reaches `top_p`.
     """
-    probs_RV = torch.softmax(logits_RV / temperature, dim=-1)
+    tempered_RV = logits_RV if temperature == 1 else logits_RV / temperature
+    probs_RV = torch.softmax(tempered_RV, dim=-1)
     if top_p >= 1:
         return _inverse_cdf(probs_RV, uniform_R)
     head = probs_RV.topk(min(HEAD, probs_RV.shape[-1]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from worker.whitebox.cache import make_room
 from worker.whitebox.chat import Chat
 from worker.whitebox.draw import draw, uniforms
 from worker.whitebox.errors import Interrupted
@@ -134,6 +135,7 @@ class Decoding:
         place = {prompt: i for i, prompt in enumerate(prompts)}
         chosen_R = self._put(torch.tensor([place[row.prompt] for row in rows]))
         self._cache.batch_select_indices(chosen_R)
+        make_room(self._cache, tokens_PT.shape[1] + self._generation.max_new_tokens)
         self._mask_RT = mask_PT[chosen_R]
         self._logits_RV = logits_PV[chosen_R]
         self._position_R = self._mask_RT.sum(-1)

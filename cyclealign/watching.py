@@ -1,0 +1,108 @@
+"""A job's progress for a person: a bar on a terminal, plain lines anywhere else."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+Json = dict[str, Any]
+WAITING = "waiting for the worker"
+
+
+@dataclass(frozen=True)
+class View:
+    """What is worth saying of a running job: its part, how far that is, and the details."""
+
+    part: str
+    done: int
+    total: int
+    details: str
+
+
+def view_of(job: Json) -> View:
+    """Read a job: held-out prompts are scored, then prompts are trained on, then scored again."""
+    part, done, total = _part(job)
+    return View(part, done, total, _details(job))
+
+
+def show(console: Console, jobs: Iterable[Json]) -> Json:
+    """Show a job as it goes on, until it ends; returns it as it was last."""
+    return _live(console, jobs) if console.is_terminal else _lines(console, jobs)
+
+
+def ending_of(job: Json) -> str:
+    """Say in a sentence how a job ended."""
+    error = job.get("error") or {}
+    reason = error.get("detail") or error.get("code")
+    return f"{job['id']} {job['status']}" + (f": {reason}" if reason else ".")
+
+
+def _part(job: Json) -> tuple[str, int, int]:
+    progress, total = job["progress"], job["progress"]["steps_total"]
+    if job["status"] == "queued":
+        return WAITING, progress["steps_done"], total
+    held_out = (job["resolved"].get("held_out") or {}).get("rows", 0)
+    scored = progress.get("held_out") or {}
+    before = scored.get("before", {}).get("prompts", 0)
+    if before < held_out and not progress.get("iterations_done"):
+        return "scoring held-out prompts before", before, held_out
+    if progress["steps_done"] < total or not held_out:
+        return "aligning", progress["steps_done"], total
+    return "scoring held-out prompts after", scored.get("after", {}).get("prompts", 0), held_out
+
+
+def _details(job: Json) -> str:
+    progress = job["progress"]
+    said = [job.get("phase") or job["status"]]
+    if progress.get("iteration") is not None:
+        said.append(f"prompt {progress['step'] + 1}")
+        said.append(f"iteration {progress['iteration']}/{progress.get('iterations_max')}")
+    if progress.get("agreement_mean") is not None:
+        said.append(f"agreement {progress['agreement_mean']:.2f}")
+    if job.get("eta_seconds"):
+        said.append(f"about {clock(job['eta_seconds'])} left")
+    return ", ".join(said)
+
+
+def clock(seconds: float) -> str:
+    """Write seconds as minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _live(console: Console, jobs: Iterable[Json]) -> Json:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[details]}"),
+    )
+    last: Json = {}
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=None, details="")
+        for last in jobs:
+            _advance(progress, bar, view_of(last))
+    return last
+
+
+def _advance(progress: Progress, bar: TaskID, view: View) -> None:
+    progress.update(
+        bar,
+        description=view.part,
+        completed=view.done,
+        total=view.total,
+        details=view.details,
+    )
+
+
+def _lines(console: Console, jobs: Iterable[Json]) -> Json:
+    last: Json = {}
+    said = None
+    for last in jobs:
+        view = view_of(last)
+        if (view.part, view.done) != said:
+            said = (view.part, view.done)
+            console.out(f"{view.part} {view.done}/{view.total}: {view.details}", highlight=False)
+    return last

@@ -1,0 +1,393 @@
+"""Reading back what a run recorded."""
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from app.core.models import (
+    AgreementRow,
+    Checkpoint,
+    DemonstrationRow,
+    Job,
+    JobEvent,
+    JobPrompt,
+    Metric,
+    new_id,
+)
+from tests import factories
+
+LINES = {"Accept": "application/x-ndjson"}
+
+
+@pytest.fixture
+def engine(shared_engine: Engine) -> Engine:
+    """The shared database: every test has a job of its own."""
+    return shared_engine
+
+
+@pytest.fixture
+def client(shared: TestClient) -> TestClient:
+    """The shared client."""
+    return shared
+
+
+@pytest.fixture
+def job(engine: Engine) -> Job:
+    """A job that others' rows stand beside."""
+    other = factories.job(engine)
+    factories.save(engine, factories.ranking(other), event(other, 1))
+    return factories.job(engine)
+
+
+def event(job: Job, seq: int, **fields: Any) -> JobEvent:
+    columns = {"type": "round", "level": "info", "message": f"event {seq}", "data": {}}
+    return JobEvent(job_id=job.id, seq=seq, attempt=1, **{**columns, **fields})
+
+
+def agreement(job: Job, step: int, candidates: int) -> AgreementRow:
+    return AgreementRow(
+        job_id=job.id,
+        stage="align",
+        step=step,
+        iteration=0,
+        round=1,
+        update=1,
+        agreement=[1, 0],
+        length=2,
+        candidates=candidates,
+        complete=False,
+        kendall_tau=0.5,
+    )
+
+
+def pages(client: TestClient, path: str, limit: int, **params: Any) -> list[list[dict[str, Any]]]:
+    found = []
+    asked: dict[str, Any] = {"limit": limit, **params}
+    more = True
+    while more:
+        page = client.get(path, params=asked).json()
+        found.append(page["data"])
+        asked["after"], more = page["last_id"], page["has_more"]
+    return found
+
+
+def test_events_are_paged_in_their_order(client: TestClient, engine: Engine, job: Job) -> None:
+    factories.save(engine, *(event(job, seq) for seq in range(1, 8)))
+
+    found = pages(client, f"/v1/jobs/{job.id}/events", 3)
+
+    assert [[row["seq"] for row in page] for page in found] == [[1, 2, 3], [4, 5, 6], [7]]
+    assert found[0][0]["message"] == "event 1"
+    assert found[0][0]["created_at"].endswith("Z")
+
+
+def test_events_can_be_asked_for_by_type(client: TestClient, engine: Engine, job: Job) -> None:
+    factories.save(engine, event(job, 1), event(job, 2, type="checkpoint"))
+
+    [row] = client.get(f"/v1/jobs/{job.id}/events?type=checkpoint").json()["data"]
+
+    assert row["seq"] == 2
+
+
+def test_all_events_come_as_json_lines_whatever_their_number(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    factories.save(engine, *(event(job, seq) for seq in range(1, 451)))
+
+    answer = client.get(f"/v1/jobs/{job.id}/events", headers=LINES)
+
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert [json.loads(line)["seq"] for line in answer.text.splitlines()] == [*range(1, 451)]
+
+
+def test_a_run_without_rows_is_an_empty_page_and_no_lines(client: TestClient, job: Job) -> None:
+    page = client.get(f"/v1/jobs/{job.id}/rankings").json()
+
+    assert page == {
+        "object": "list",
+        "data": [],
+        "first_id": None,
+        "last_id": None,
+        "has_more": False,
+    }
+    assert client.get(f"/v1/jobs/{job.id}/rankings", headers=LINES).text == ""
+
+
+def test_a_ranking_shows_its_prompt_responses_and_both_orders(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    dataset = factories.dataset(engine)
+    prompt = JobPrompt(job_id=job.id, stage="align", step=5, dataset_id=dataset.id, position=2)
+    row = factories.ranking(job, 5, raw_reply="[1, 0]", loss={"total": 1.5}, update=3)
+    first = factories.response(job, 5, k=0, belief=-1.0)
+    second = factories.response(job, 5, k=1, merged_into=0, score=0.5)
+    factories.save(engine, prompt, row, second, first, factories.response(job, 6))
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/rankings").json()["data"]
+
+    assert shown["prompt"] == [{"role": "user", "content": "prompt 2"}]
+    assert [one["k"] for one in shown["responses"]] == [0, 1]
+    assert shown["responses"][0]["text"] == "answer 0"
+    assert shown["responses"][0]["belief"] == -1.0
+    assert shown["responses"][0]["tokens"] == 3
+    assert shown["responses"][1]["merged_into"] == 0
+    assert shown["responses"][1]["score"] == 0.5
+    assert shown["white_box"] == [[0], [1]]
+    assert shown["black_box"] == [[1], [0]]
+    assert shown["presented"] == [1, 0]
+    assert shown["raw_reply"] == "[1, 0]"
+    assert shown["loss"] == {"total": 1.5}
+    assert (shown["outcome"], shown["update"]) == ("updated", 3)
+
+
+def test_a_ranking_whose_prompt_is_gone_is_still_shown(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    factories.save(engine, factories.ranking(job))
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/rankings").json()["data"]
+
+    assert (shown["prompt"], shown["responses"]) == ([], [])
+
+
+def test_rankings_are_paged_by_their_place_in_the_run(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    places = [(step, iteration) for step in range(3) for iteration in range(3)]
+    factories.save(engine, *(factories.ranking(job, *place) for place in reversed(places)))
+
+    found = pages(client, f"/v1/jobs/{job.id}/rankings", 2)
+
+    assert [(row["step"], row["iteration"]) for page in found for row in page] == places
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [("step=1", 2), ("outcome=agreed", 1), ("stage=align", 3), ("stage=other", 0)],
+)
+def test_rankings_can_be_filtered(
+    client: TestClient, engine: Engine, job: Job, query: str, count: int
+) -> None:
+    rows = [factories.ranking(job, 0), factories.ranking(job, 1)]
+    factories.save(engine, *rows, factories.ranking(job, 1, 1, outcome="agreed"))
+
+    assert len(client.get(f"/v1/jobs/{job.id}/rankings?{query}").json()["data"]) == count
+
+
+def test_rankings_come_as_json_lines_with_their_responses(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    steps = range(205)
+    factories.save(engine, *(factories.ranking(job, step) for step in steps))
+    factories.save(engine, *(factories.response(job, step) for step in steps))
+
+    text = client.get(f"/v1/jobs/{job.id}/rankings", headers=LINES).text
+
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [row["step"] for row in rows] == [*steps]
+    assert all(len(row["responses"]) == 1 for row in rows)
+
+
+def test_responses_of_held_out_prompts_can_be_read(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    factories.save(engine, factories.response(job, stage="held_out_before", score=0.25))
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/responses?stage=held_out_before").json()["data"]
+
+    assert (shown["score"], shown["k"]) == (0.25, 0)
+
+
+@pytest.mark.parametrize(("candidates", "chance"), [(2, 1.5), (3, 2.0), (4, 58 / 24)])
+def test_an_agreement_stands_beside_its_length_by_chance(
+    client: TestClient, engine: Engine, job: Job, candidates: int, chance: float
+) -> None:
+    factories.save(engine, agreement(job, 0, candidates))
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/agreements").json()["data"]
+
+    assert shown["agreement"] == [1, 0]
+    assert shown["chance_length"] == pytest.approx(chance)
+
+
+def test_demonstrations_show_what_the_judge_reads(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    row = DemonstrationRow(
+        job_id=job.id,
+        stage="align",
+        step=0,
+        iteration=0,
+        round=1,
+        origin="agreement",
+        messages=[{"role": "user", "content": "q"}],
+        responses=["a", "b"],
+        answer=[[1], [0]],
+    )
+    factories.save(engine, row)
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/demonstrations").json()["data"]
+
+    assert (shown["responses"], shown["answer"]) == (["a", "b"], [[1], [0]])
+
+
+def test_a_judge_call_shows_what_it_asked_cost_and_was_answered(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    row = factories.judge_call(job, ambiguous=True, seconds=0.5)
+    factories.save(engine, row, factories.question(job))
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/judge-calls").json()["data"]
+
+    assert (shown["key"], shown["repeat"], shown["try"]) == (row.key, 0, 0)
+    assert shown["kind"] == "post"
+    assert (shown["state"], shown["reply"], shown["question_sha256"]) == (
+        *("done", "[0, 1]"),
+        "ab" * 32,
+    )
+    assert (shown["tokens_in"], shown["tokens_out"], shown["cost_micros"]) == (10, 2, 7)
+    assert shown["ambiguous"] is True
+    assert shown["request"] is None
+
+
+def test_a_judge_call_shows_all_that_was_asked_if_wanted(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    factories.save(engine, factories.judge_call(job), factories.question(job))
+
+    path = f"/v1/jobs/{job.id}/judge-calls?include_request=true"
+    [shown] = client.get(path).json()["data"]
+
+    assert shown["request"] == {"messages": ["asked"]}
+
+
+def test_a_judge_call_never_shows_the_question_of_another_workspace(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    theirs = factories.question(job, workspace_id="ws_other", reply="theirs")
+    factories.save(engine, factories.judge_call(job), theirs)
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/judge-calls").json()["data"]
+
+    assert (shown["state"], shown["reply"]) == (None, None)
+
+
+def test_judge_calls_come_as_json_lines(client: TestClient, engine: Engine, job: Job) -> None:
+    calls = [factories.judge_call(job, step, try_=n) for step in range(2) for n in range(2)]
+    factories.save(engine, *calls, factories.question(job), factories.question(job, 1))
+
+    text = client.get(f"/v1/jobs/{job.id}/judge-calls", headers=LINES).text
+
+    rows = [json.loads(line) for line in text.splitlines()]
+    assert [(row["step"], row["try"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert all(row["reply"] for row in rows)
+
+
+def test_the_checkpoints_of_a_job_are_listed_oldest_first(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    for round_ in (2, 1):
+        factories.save(engine, _checkpoint(job, round_))
+
+    rows = client.get(f"/v1/jobs/{job.id}/checkpoints").json()["data"]
+
+    assert [row["round"] for row in rows] == [1, 2]
+    assert "manifest" not in rows[0]
+
+
+def _checkpoint(job: Job, round_: int) -> Checkpoint:
+    return Checkpoint(
+        id=new_id("ckpt"),
+        job_id=job.id,
+        round=round_,
+        update=1,
+        steps_done=1,
+        token=1,
+        attempt=1,
+        final=False,
+        manifest={"files": []},
+        manifest_sha256="",
+        bytes=0,
+        metrics={},
+    )
+
+
+def points(job: Job, name: str, values: list[float | None]) -> list[Metric]:
+    return [
+        Metric(job_id=job.id, name=name, update=update, round=1, value=value)
+        for update, value in enumerate(values, start=1)
+    ]
+
+
+def test_metrics_are_series_in_columns(client: TestClient, engine: Engine, job: Job) -> None:
+    rows = points(job, "loss/total", [2.0, None, 1.0]) + points(job, "mine", [1.0])
+    factories.save(engine, *rows)
+
+    found = client.get(f"/v1/jobs/{job.id}/metrics").json()
+
+    loss, mine = found["data"]
+    assert (loss["name"], loss["unit"], loss["better"]) == ("loss/total", "nats", "down")
+    assert loss["points"]["update"] == [1, 2, 3]
+    assert loss["points"]["value"] == [2.0, None, 1.0]
+    assert all(moment.endswith("Z") for moment in loss["points"]["t"])
+    assert (loss["total_points"], loss["non_finite"], loss["downsampled"]) == (3, 1, "none")
+    assert (mine["unit"], mine["better"]) == (None, None)
+
+
+def test_metrics_can_be_asked_for_by_name_and_update(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    factories.save(engine, *points(job, "a", [0.0] * 9), *points(job, "b", [0.0]))
+
+    path = f"/v1/jobs/{job.id}/metrics?names=a,c&from_update=3&to_update=5"
+    [series] = client.get(path).json()["data"]
+
+    assert (series["name"], series["points"]["update"]) == ("a", [3, 4, 5])
+
+
+@pytest.mark.parametrize("total", [2, 3, 9, 10, 11, 19, 20, 97])
+@pytest.mark.parametrize("most", [2, 3, 10])
+def test_long_series_are_thinned_evenly_keep_both_ends_and_say_so(
+    client: TestClient, engine: Engine, job: Job, total: int, most: int
+) -> None:
+    factories.save(engine, *points(job, "a", [0.0] * total))
+
+    [series] = client.get(f"/v1/jobs/{job.id}/metrics?max_points={most}").json()["data"]
+
+    updates = series["points"]["update"]
+    assert len(updates) <= most
+    assert (updates[0], updates[-1]) == (1, total)
+    assert len({b - a for a, b in pairwise(updates[:-1])}) <= 1
+    assert series["total_points"] == total
+    assert series["downsampled"] == ("stride" if len(updates) < total else "none")
+
+
+RUN_LISTS = ["events", "rankings", "responses", "agreements", "demonstrations", "judge-calls"]
+
+
+@pytest.mark.parametrize("name", [*RUN_LISTS, "checkpoints", "metrics"])
+def test_the_rows_of_nobodys_job_are_not_found(shared: TestClient, name: str) -> None:
+    answer = shared.get(f"/v1/jobs/job_{'0' * 26}/{name}")
+
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_cursor_of_another_list_is_refused(client: TestClient, engine: Engine, job: Job) -> None:
+    factories.save(engine, factories.ranking(job), agreement(job, 0, 2), event(job, 1))
+    other = factories.job(engine)
+    cursor = client.get(f"/v1/jobs/{job.id}/rankings").json()["last_id"]
+    at = f"after={cursor}"
+
+    assert client.get(f"/v1/jobs/{job.id}/rankings?{at}").status_code == 200
+    for path in (
+        f"/v1/jobs/{other.id}/rankings?{at}",
+        f"/v1/jobs/{job.id}/agreements?{at}",
+        f"/v1/jobs/{job.id}/rankings?{at}x",
+        f"/v1/jobs/{job.id}/events?after=WyJ4IiwxXQ",
+    ):
+        answer = client.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (400, "invalid_cursor"), path
