@@ -45,13 +45,17 @@ def main() -> None:
 
 @app.command()
 def up(
-    port: Annotated[int | None, typer.Option(help="8100 if not set; 0 takes a free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="PORT or 8100 if not set; 0 takes a free one.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """Start the whole stack on this machine and keep it running until Ctrl-C."""
-    from cyclealign.stack import become_stack  # noqa: PLC0415 - `--help` stays fast
+    from rich.console import Console  # noqa: PLC0415 - `--help` stays fast
 
-    become_stack(port, data_dir)
+    from cyclealign.stack import keep_up  # noqa: PLC0415 - `--help` stays fast
+
+    raise typer.Exit(keep_up(Console(), data_dir or _default_data_dir(), port))
 
 
 @app.command()

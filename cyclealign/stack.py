@@ -6,51 +6,69 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import IO, Never
 
+from rich.console import Console
+
 from cyclealign.errors import NotStarted
 
 READY = "cyclealign is up at "
+STANDALONE = (sys.executable, "-m", "app.standalone")
 STOP_SECONDS = 60
+INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C ended."""
 TAIL_LINES = 20
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def become_stack(port: int | None, data_dir: Path | None) -> Never:
-    """Replace this process by the stack, which then has the terminal and its Ctrl-C to itself."""
-    command = _command(port, data_dir)
-    sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606 - no shell, and our own interpreter
+@dataclass(frozen=True)
+class Stack:
+    """A stack that is up; `process` ends when it does."""
+
+    url: str
+    process: subprocess.Popen[str]
 
 
 @contextmanager
-def running_stack(data_dir: Path) -> Iterator[str]:
-    """Run the stack on a free port while the block runs; yields its URL.
+def running_stack(data_dir: Path, port: int | None = None) -> Iterator[Stack]:
+    """Run the stack while the block runs; port 0 takes a free one, none the configured one.
 
-    Ctrl-C, SIGTERM and a closed terminal raise `KeyboardInterrupt` in the block; the stack then
-    gives a running job back and stops. Raises `NotStarted`, with the end of its log.
+    Ctrl-C, SIGTERM and a closed terminal raise `KeyboardInterrupt` in the block; at its end the
+    stack gives a running job back and stops. Raises `NotStarted`, with the end of its log.
     """
     log_path = data_dir / "logs" / "standalone.log"
     log_path.parent.mkdir(parents=True, exist_ok=True)
     for number in STOPPING:
         signal.signal(number, _interrupt)
+    options = [] if port is None else ["--port", str(port)]
     with log_path.open("w", encoding="utf-8") as log:
-        process = _start(_command(0, data_dir), log)
+        process = _start([*STANDALONE, "--data-dir", str(data_dir), *options], log)
         try:
-            yield _url(process, log_path)
+            yield Stack(_url(process, log_path), process)
         finally:
             _stop(process)
 
 
-def _command(port: int | None, data_dir: Path | None) -> list[str]:
-    options: list[str] = []
-    if port is not None:
-        options += ["--port", str(port)]
-    if data_dir is not None:
-        options += ["--data-dir", str(data_dir)]
-    return [sys.executable, "-m", "app.standalone", *options]
+def keep_up(console: Console, data_dir: Path, port: int | None) -> int:
+    """Run the stack until Ctrl-C; returns 0 then, and 1 if it ended by itself."""
+    try:
+        with running_stack(data_dir, port) as stack:
+            console.print(f"{READY}{stack.url}", soft_wrap=True)
+            console.print(f"Ctrl-C stops it. Logs are in {data_dir / 'logs'}.", soft_wrap=True)
+            _wait(console, stack)
+            return 0 if stack.process.poll() is None else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _wait(console: Console, stack: Stack) -> None:
+    try:
+        stack.process.wait()
+    except KeyboardInterrupt:
+        console.print("Stopping. Unfinished jobs are kept; the next start goes on with them.")
 
 
 def _start(command: Sequence[str], log: IO[str]) -> subprocess.Popen[str]:

@@ -1,5 +1,6 @@
 """A job's progress for a person: a bar on a terminal, plain lines anywhere else."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 Json = dict[str, Any]
 WAITING = "waiting for the worker"
+QUIET_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,13 @@ def _advance(progress: Progress, bar: TaskID, view: View) -> None:
 
 
 def _lines(console: Console, jobs: Iterable[Json]) -> Json:
+    """Print a line for every prompt that is done, and now and then one for what changed besides."""
     last: Json = {}
-    said = None
+    said, quiet_since = View("", 0, 0, ""), 0.0
     for last in jobs:
-        view = view_of(last)
-        if (view.part, view.done) != said:
-            said = (view.part, view.done)
+        view, now = view_of(last), time.monotonic()
+        moved = (view.part, view.done) != (said.part, said.done)
+        if moved or (view != said and now - quiet_since > QUIET_SECONDS):
             console.out(f"{view.part} {view.done}/{view.total}: {view.details}", highlight=False)
+            said, quiet_since = view, now
     return last

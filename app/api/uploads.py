@@ -153,7 +153,7 @@ def clean_name(sent: str) -> str:
     """Return a label for a file as it was named: no folders, nothing unprintable, not long."""
     base = PurePosixPath(PureWindowsPath(sent).name).name
     label = "".join(letter for letter in base if letter.isprintable()).strip()
-    return label[:NAME_LETTERS] or "dataset"
+    return label[:NAME_LETTERS] if label.strip(".") else "dataset"
 
 
 def _malformed(why: str) -> Invalid:

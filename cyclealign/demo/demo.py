@@ -13,7 +13,7 @@ from rich.console import Console
 from cyclealign.client import ENDED, Client
 from cyclealign.demo.outcome import Outcome, answers, render
 from cyclealign.errors import ClientError
-from cyclealign.stack import running_stack
+from cyclealign.stack import INTERRUPTED, running_stack
 from cyclealign.watching import ending_of, show
 
 Json = dict[str, Any]
@@ -25,22 +25,24 @@ UPLOADS = {
 }
 """Field of the job: the file that it is made of, and its kind."""
 
-INTERRUPTED = 130
-"""What a shell expects of a program that Ctrl-C ended."""
-
 
 def run_demo(console: Console, data_dir: Path) -> int:
     """Run the demo in a data folder; returns the exit code, 0 if the job succeeded."""
     began = time.monotonic()
+    console.print("Starting PostgreSQL, the API, the dispatcher and a worker ...")
     try:
-        console.print("Starting PostgreSQL, the API, the dispatcher and a worker ...")
-        with running_stack(data_dir) as url, Client(url) as client:
-            console.print(f"The service is up at {url}.")
-            return _align(console, client, data_dir, began)
+        with running_stack(data_dir, port=0) as stack, Client(stack.url) as client:
+            console.print(f"The service is up at {stack.url}.", soft_wrap=True)
+            return _until_interrupted(console, client, data_dir, began)
     except KeyboardInterrupt:
-        console.print(
-            "Stopped. The job is kept: `cyclealign demo` or `cyclealign up` goes on with it."
-        )
+        return INTERRUPTED
+
+
+def _until_interrupted(console: Console, client: Client, data_dir: Path, began: float) -> int:
+    try:
+        return _align(console, client, data_dir, began)
+    except KeyboardInterrupt:
+        console.print("Stopping. The job is kept: the next `demo` or `up` goes on with it.")
         return INTERRUPTED
 
 
@@ -91,13 +93,11 @@ def _align(console: Console, client: Client, data_dir: Path, began: float) -> in
 def _announce(console: Console, job: Json, *, is_new: bool) -> None:
     done, total = job["progress"]["steps_done"], job["progress"]["steps_total"]
     if is_new:
-        console.print(f"Submitted {job['id']}: {total} prompts on {_model(job)}, judged by rubric.")
+        model, judge = job["resolved"]["model"]["name"], job["resolved"]["judge"]["name"]
+        console.print(f"Submitted {job['id']}:")
+        console.print(f"  {total} prompts, white box {model}, black box {judge}.")
     else:
         console.print(f"Going on with {job['id']}: {done} of {total} prompts are done.")
-
-
-def _model(job: Json) -> str:
-    return str(job["resolved"]["model"]["name"])
 
 
 def _upload(client: Client, field: str) -> str:

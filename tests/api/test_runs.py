@@ -1,7 +1,6 @@
 """Reading back what a run recorded."""
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,12 +14,10 @@ from app.core.models import (
     Job,
     JobEvent,
     JobPrompt,
-    Metric,
     new_id,
 )
 from tests import factories
-
-LINES = {"Accept": "application/x-ndjson"}
+from tests.api.asking import LINES
 
 
 @pytest.fixture
@@ -133,7 +130,7 @@ def test_a_ranking_shows_its_prompt_responses_and_both_orders(
     assert [one["k"] for one in shown["responses"]] == [0, 1]
     assert shown["responses"][0]["text"] == "answer 0"
     assert shown["responses"][0]["belief"] == -1.0
-    assert shown["responses"][0]["tokens"] == 3
+    assert shown["responses"][0]["token_ids"] == [1, 2, 3]
     assert shown["responses"][1]["merged_into"] == 0
     assert shown["responses"][1]["score"] == 0.5
     assert shown["white_box"] == [[0], [1]]
@@ -192,14 +189,17 @@ def test_rankings_come_as_json_lines_with_their_responses(
     assert all(len(row["responses"]) == 1 for row in rows)
 
 
-def test_responses_of_held_out_prompts_can_be_read(
+def test_responses_of_held_out_prompts_can_be_read_with_their_prompt(
     client: TestClient, engine: Engine, job: Job
 ) -> None:
-    factories.save(engine, factories.response(job, stage="held_out_before", score=0.25))
+    dataset = factories.dataset(engine)
+    prompt = JobPrompt(job_id=job.id, stage="held_out", step=0, dataset_id=dataset.id, position=3)
+    factories.save(engine, prompt, factories.response(job, stage="held_out_before", score=0.25))
 
     [shown] = client.get(f"/v1/jobs/{job.id}/responses?stage=held_out_before").json()["data"]
 
     assert (shown["score"], shown["k"]) == (0.25, 0)
+    assert shown["prompt"] == [{"role": "user", "content": "prompt 3"}]
 
 
 @pytest.mark.parametrize(("candidates", "chance"), [(2, 1.5), (3, 2.0), (4, 58 / 24)])
@@ -235,58 +235,6 @@ def test_demonstrations_show_what_the_judge_reads(
     assert (shown["responses"], shown["answer"]) == (["a", "b"], [[1], [0]])
 
 
-def test_a_judge_call_shows_what_it_asked_cost_and_was_answered(
-    client: TestClient, engine: Engine, job: Job
-) -> None:
-    row = factories.judge_call(job, ambiguous=True, seconds=0.5)
-    factories.save(engine, row, factories.question(job))
-
-    [shown] = client.get(f"/v1/jobs/{job.id}/judge-calls").json()["data"]
-
-    assert (shown["key"], shown["repeat"], shown["try"]) == (row.key, 0, 0)
-    assert shown["kind"] == "post"
-    assert (shown["state"], shown["reply"], shown["question_sha256"]) == (
-        *("done", "[0, 1]"),
-        "ab" * 32,
-    )
-    assert (shown["tokens_in"], shown["tokens_out"], shown["cost_micros"]) == (10, 2, 7)
-    assert shown["ambiguous"] is True
-    assert shown["request"] is None
-
-
-def test_a_judge_call_shows_all_that_was_asked_if_wanted(
-    client: TestClient, engine: Engine, job: Job
-) -> None:
-    factories.save(engine, factories.judge_call(job), factories.question(job))
-
-    path = f"/v1/jobs/{job.id}/judge-calls?include_request=true"
-    [shown] = client.get(path).json()["data"]
-
-    assert shown["request"] == {"messages": ["asked"]}
-
-
-def test_a_judge_call_never_shows_the_question_of_another_workspace(
-    client: TestClient, engine: Engine, job: Job
-) -> None:
-    theirs = factories.question(job, workspace_id="ws_other", reply="theirs")
-    factories.save(engine, factories.judge_call(job), theirs)
-
-    [shown] = client.get(f"/v1/jobs/{job.id}/judge-calls").json()["data"]
-
-    assert (shown["state"], shown["reply"]) == (None, None)
-
-
-def test_judge_calls_come_as_json_lines(client: TestClient, engine: Engine, job: Job) -> None:
-    calls = [factories.judge_call(job, step, try_=n) for step in range(2) for n in range(2)]
-    factories.save(engine, *calls, factories.question(job), factories.question(job, 1))
-
-    text = client.get(f"/v1/jobs/{job.id}/judge-calls", headers=LINES).text
-
-    rows = [json.loads(line) for line in text.splitlines()]
-    assert [(row["step"], row["try"]) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert all(row["reply"] for row in rows)
-
-
 def test_the_checkpoints_of_a_job_are_listed_oldest_first(
     client: TestClient, engine: Engine, job: Job
 ) -> None:
@@ -314,56 +262,6 @@ def _checkpoint(job: Job, round_: int) -> Checkpoint:
         bytes=0,
         metrics={},
     )
-
-
-def points(job: Job, name: str, values: list[float | None]) -> list[Metric]:
-    return [
-        Metric(job_id=job.id, name=name, update=update, round=1, value=value)
-        for update, value in enumerate(values, start=1)
-    ]
-
-
-def test_metrics_are_series_in_columns(client: TestClient, engine: Engine, job: Job) -> None:
-    rows = points(job, "loss/total", [2.0, None, 1.0]) + points(job, "mine", [1.0])
-    factories.save(engine, *rows)
-
-    found = client.get(f"/v1/jobs/{job.id}/metrics").json()
-
-    loss, mine = found["data"]
-    assert (loss["name"], loss["unit"], loss["better"]) == ("loss/total", "nats", "down")
-    assert loss["points"]["update"] == [1, 2, 3]
-    assert loss["points"]["value"] == [2.0, None, 1.0]
-    assert all(moment.endswith("Z") for moment in loss["points"]["t"])
-    assert (loss["total_points"], loss["non_finite"], loss["downsampled"]) == (3, 1, "none")
-    assert (mine["unit"], mine["better"]) == (None, None)
-
-
-def test_metrics_can_be_asked_for_by_name_and_update(
-    client: TestClient, engine: Engine, job: Job
-) -> None:
-    factories.save(engine, *points(job, "a", [0.0] * 9), *points(job, "b", [0.0]))
-
-    path = f"/v1/jobs/{job.id}/metrics?names=a,c&from_update=3&to_update=5"
-    [series] = client.get(path).json()["data"]
-
-    assert (series["name"], series["points"]["update"]) == ("a", [3, 4, 5])
-
-
-@pytest.mark.parametrize("total", [2, 3, 9, 10, 11, 19, 20, 97])
-@pytest.mark.parametrize("most", [2, 3, 10])
-def test_long_series_are_thinned_evenly_keep_both_ends_and_say_so(
-    client: TestClient, engine: Engine, job: Job, total: int, most: int
-) -> None:
-    factories.save(engine, *points(job, "a", [0.0] * total))
-
-    [series] = client.get(f"/v1/jobs/{job.id}/metrics?max_points={most}").json()["data"]
-
-    updates = series["points"]["update"]
-    assert len(updates) <= most
-    assert (updates[0], updates[-1]) == (1, total)
-    assert len({b - a for a, b in pairwise(updates[:-1])}) <= 1
-    assert series["total_points"] == total
-    assert series["downsampled"] == ("stride" if len(updates) < total else "none")
 
 
 RUN_LISTS = ["events", "rankings", "responses", "agreements", "demonstrations", "judge-calls"]

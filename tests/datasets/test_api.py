@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from app.api.uploads import Upload, clean_name, receive
 from app.core.db import transaction
 from app.core.errors import Unavailable
 from app.core.models import Dataset
+from tests.datasets.conftest import Idle
 from tests.datasets.test_store import GOOD, MIXED
 
 BOUNDARY = "lantern"
@@ -144,9 +146,9 @@ def test_datasets_are_listed_newest_first_and_filtered(client: TestClient) -> No
     assert client.get("/v1/datasets", params={"knid": "prompts"}).status_code == 422
 
 
-def test_an_unknown_dataset_is_404_on_every_path(client: TestClient) -> None:
+def test_an_unknown_dataset_is_404_on_every_path(idle: Idle) -> None:
     for tail in ("", "/rows", "/issues"):
-        answer = client.get(f"/v1/datasets/ds_00000000000000000000000000{tail}")
+        answer = idle.client.get(f"/v1/datasets/ds_00000000000000000000000000{tail}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
@@ -177,12 +179,12 @@ def test_gzip_is_unpacked_whatever_the_file_is_called(client: TestClient) -> Non
     ids=lambda value: str(value)[:30],
 )
 def test_a_bad_upload_is_refused_and_leaves_nothing(
-    client: TestClient, engine: Engine, data: bytes, fields: dict[str, str], status: int, code: str
+    idle: Idle, data: bytes, fields: dict[str, str], status: int, code: str
 ) -> None:
-    answer = post(client, data, **fields)
+    answer = post(idle.client, data, **fields)
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert stored(engine) == 0
+    assert stored(idle.engine) == 0
 
 
 @pytest.mark.parametrize(
@@ -203,30 +205,30 @@ def test_a_bad_upload_is_refused_and_leaves_nothing(
     ids=lambda value: str(value)[-30:],
 )
 def test_a_bad_form_is_refused_and_leaves_nothing(
-    client: TestClient, engine: Engine, body: bytes, status: int, code: str | None
+    idle: Idle, body: bytes, status: int, code: str | None
 ) -> None:
-    answer = send(client, body)
+    answer = send(idle.client, body)
     assert (answer.status_code, answer.json()["code"]) == (status, code or "malformed_multipart")
-    assert stored(engine) == 0
+    assert stored(idle.engine) == 0
 
 
 def test_the_order_of_the_parts_does_not_matter(client: TestClient) -> None:
     assert send(client, FILE + KIND + END).status_code == 201
 
 
-def test_other_content_types_are_refused(client: TestClient) -> None:
+def test_other_content_types_are_refused(idle: Idle) -> None:
     for kind in ("application/json", "application/x-ndjson", "multipart/form-data"):
-        answer = client.post("/v1/datasets", content=GOOD, headers={"Content-Type": kind})
+        answer = idle.client.post("/v1/datasets", content=GOOD, headers={"Content-Type": kind})
         expected = 400 if kind.startswith("multipart") else 415
         assert answer.status_code == expected, kind
 
 
-def test_a_close_name_is_offered_for_an_unknown_part(client: TestClient) -> None:
-    assert "did you mean 'on_error'?" in post(client, GOOD, onerror="skip").json()["detail"]
+def test_a_close_name_is_offered_for_an_unknown_part(idle: Idle) -> None:
+    assert "did you mean 'on_error'?" in post(idle.client, GOOD, onerror="skip").json()["detail"]
 
 
-def test_an_answer_never_shows_what_was_sent_in_a_field(client: TestClient) -> None:
-    assert "sesame" not in post(client, GOOD, kind="sesame").text
+def test_an_answer_never_shows_what_was_sent_in_a_field(idle: Idle) -> None:
+    assert "sesame" not in post(idle.client, GOOD, kind="sesame").text
 
 
 @pytest.mark.parametrize(
@@ -251,7 +253,8 @@ def test_a_silent_client_is_not_waited_for() -> None:
     async def upload() -> None:
         kind = f"multipart/form-data; boundary={BOUNDARY}".encode()
         scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}
-        await receive(Request(scope, silent), Upload(1000), 0.05)
+        with closing(Upload(1000)) as given:
+            await receive(Request(scope, silent), given, 0.05)
 
     with pytest.raises(Unavailable) as caught:
         asyncio.run(upload())

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from typing import Any
 
 from app.services.formats.rows import Notes
 
 MAX_DEPTH = 32
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class _RefusedError(ValueError):
@@ -91,5 +93,5 @@ def _check(notes: Notes, value: Any, pointer: str, depth: int) -> None:
 def _check_text(notes: Notes, text: str, pointer: str) -> None:
     if "\x00" in text:
         notes.error("forbidden_character", "The text holds a NUL character.", pointer)
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if SURROGATE.search(text):
         notes.error("invalid_unicode", "The text holds a lone surrogate.", pointer)
