@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.children import Child
-from app.core.embedded import embedded_postgres
+from app.core.embedded import Embedded, embedded_postgres
 from app.core.errors import AlignError, Conflict, Unavailable
 from app.core.logging import setup_logging
 from app.core.migrations import migrate
@@ -53,6 +53,21 @@ class Wishes:
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+@dataclass
+class Stack:
+    """All that runs, in the order of its start; the server is None where it is the operator's."""
+
+    server: Embedded | None
+    children: list[Child]
+
+    def keep_running(self) -> None:
+        """Start anew what died."""
+        if self.server is not None:
+            self.server.keep_running()
+        for child in self.children:
+            child.keep_running()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,10 +102,11 @@ def run(settings: Settings, wishes: Wishes) -> None:
     with alone(settings.data_dir):
         port = free_port(settings.host, settings.port)
         settings = settings.model_copy(update={"port": port})
-        with _database(settings) as url:
+        with _database(settings) as server:
+            url = server.url if server else settings.database_url
             settings = settings.model_copy(update={"database_url": url})
             prepare(settings)
-            keep_up(children(settings), settings, wishes)
+            keep_up(Stack(server, children(settings)), settings, wishes)
 
 
 @contextmanager
@@ -146,7 +162,7 @@ def children(settings: Settings) -> list[Child]:
     ]
 
 
-def keep_up(stack: list[Child], settings: Settings, wishes: Wishes) -> None:
+def keep_up(stack: Stack, settings: Settings, wishes: Wishes) -> None:
     """Run the children until asked to stop, and say when the service answers."""
     try:
         if _come_up(stack, settings, wishes):
@@ -155,7 +171,7 @@ def keep_up(stack: list[Child], settings: Settings, wishes: Wishes) -> None:
         while not wishes.stop.is_set():
             _look_after(stack, wishes)
     finally:
-        for child in reversed(stack):
+        for child in reversed(stack.children):
             child.stop(wishes.hurry)
 
 
@@ -176,29 +192,27 @@ def _child(
     return Child(name, (sys.executable, "-m", *module), logs / f"{name}.log", env, grace)
 
 
-@contextmanager
-def _database(settings: Settings) -> Iterator[str]:
-    given = os.environ.get("DATABASE_URL")
-    with nullcontext(given) if given else embedded_postgres(settings.data_dir / "postgres") as url:
-        yield url
+def _database(settings: Settings) -> AbstractContextManager[Embedded | None]:
+    if "DATABASE_URL" in os.environ:
+        return nullcontext()
+    return embedded_postgres(settings.data_dir / "postgres")
 
 
-def _come_up(stack: list[Child], settings: Settings, wishes: Wishes) -> bool:
+def _come_up(stack: Stack, settings: Settings, wishes: Wishes) -> bool:
     """Wait until the service answers; False if asked to stop before. Raises `Unavailable`."""
     until = time.monotonic() + UP_SECONDS
     while not wishes.stop.is_set():
         _look_after(stack, wishes)
         if _is_ready(settings):
             return True
-        for child in stack:
+        for child in stack.children:
             if child.deaths >= MOST_DEATHS or time.monotonic() > until:
                 raise Unavailable(f"the {child.name} does not come up.\n{child.tail()}")
     return False
 
 
-def _look_after(stack: list[Child], wishes: Wishes) -> None:
-    for child in stack:
-        child.keep_running()
+def _look_after(stack: Stack, wishes: Wishes) -> None:
+    stack.keep_running()
     wishes.stop.wait(LOOK_SECONDS)
 
 

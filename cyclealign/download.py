@@ -78,7 +78,7 @@ def _continue(source: Source, url: str, file: Json, part: Path) -> None:
 
 def _write(answer: httpx2.Response, part: Path, *, append: bool) -> None:
     with part.open("ab" if append else "wb") as out:
-        for chunk in answer.iter_bytes(CHUNK):
+        for chunk in answer.iter_bytes():
             out.write(chunk)
 
 

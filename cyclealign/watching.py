@@ -60,7 +60,7 @@ def _details(job: Json) -> str:
     said = [job.get("phase") or job["status"]]
     if progress.get("iteration") is not None:
         said.append(f"prompt {progress['step'] + 1}")
-        said.append(f"iteration {progress['iteration']}/{progress.get('iterations_max')}")
+        said.append(f"iteration {progress['iteration'] + 1}/{progress.get('iterations_max')}")
     if progress.get("agreement_mean") is not None:
         said.append(f"agreement {progress['agreement_mean']:.2f}")
     if job.get("eta_seconds"):

@@ -38,6 +38,7 @@ from worker.blackbox.failures import AskFailure
 from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.events import Event, RoundEnded
 from worker.cycle.types import Demonstration
+from worker.ending import DONE, FENCED, FINAL, RETRY, STOPPED
 from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.card import model_card
@@ -48,7 +49,6 @@ from worker.whitebox.checkpoint import load_training_state, save_checkpoint
 from worker.whitebox.errors import Interrupted, WhiteBoxError
 from worker.whitebox.policy import WhiteBox
 
-DONE, STOPPED, FENCED, RETRY, FINAL = 0, 10, 12, 20, 21
 STATE_FILE = "training_state/method.json"
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "openai", "cyclealign")
 

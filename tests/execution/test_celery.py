@@ -172,12 +172,15 @@ def test_a_worker_tells_that_it_lives_and_that_it_leaves(stack: Stack) -> None:
 
 
 def test_of_two_dispatchers_one_acts_and_the_other_takes_over(stack: Stack) -> None:
-    held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    held = (
+        "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+        "WHERE locktype = 'advisory' AND granted AND datname = current_database()"
+    )
     with stack.dispatcher() as first:
         eventually(lambda: stack.scalar(held))
         with stack.dispatcher() as second:
             time.sleep(1)
-            assert stack.scalar("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 1
+            assert stack.scalar(held) == 1
             first.send_signal(signal.SIGTERM)
             assert first.wait(5) == 0
             eventually(lambda: stack.scalar(held))

@@ -55,7 +55,7 @@ class Standalone:
 
     def end(self, number: int) -> int:
         self.process.send_signal(number)
-        self.process.communicate(timeout=40)
+        print(self.process.communicate(timeout=40))
         return self.process.returncode
 
 
@@ -79,7 +79,8 @@ def is_gone(pid: int) -> bool:
 
 
 def postmaster(data_dir: Path) -> int:
-    return int((data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    lock = data_dir / "postgres" / "postmaster.pid"
+    return int(lock.read_text().split()[0]) if lock.exists() else 0
 
 
 @pytest.fixture
@@ -87,8 +88,8 @@ def data_dir(tmp_path: Path) -> Iterator[Path]:
     """Make a folder whose path is too long for a socket; stop its server whatever happened."""
     folder = tmp_path / ("long" * 24)
     yield folder
-    if (folder / "postgres" / "postmaster.pid").exists():
-        os.kill(postmaster(folder), signal.SIGQUIT)
+    if left := postmaster(folder):
+        os.kill(left, signal.SIGQUIT)
 
 
 def test_the_stack_comes_up_heals_survives_a_kill_and_goes_down(data_dir: Path) -> None:
@@ -99,6 +100,10 @@ def test_the_stack_comes_up_heals_survives_a_kill_and_goes_down(data_dir: Path) 
     assert api is not None
     os.kill(api, signal.SIGKILL)
     eventually(lambda: stack.child("uvicorn") not in {None, api} and stack.answers())
+
+    dead = postmaster(data_dir)
+    os.kill(dead, signal.SIGKILL)
+    eventually(lambda: postmaster(data_dir) != dead and stack.answers())
 
     second = Standalone(data_dir, "--port", "0")
     assert "another cyclealign runs on the data folder" in second.process.communicate()[1]

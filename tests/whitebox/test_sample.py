@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def test_a_row_is_sampled_alike_alone_and_in_a_batch(speaker: Speaker, top_p: fl
     assert _tokens(together) == _tokens(alone)
     for ours, theirs in zip(chain(*together), chain(*alone), strict=True):
         assert ours.logprob == pytest.approx(theirs.logprob, abs=1e-4)
+
+
+def test_rows_that_leave_a_batch_early_do_not_disturb_the_others(speaker: Speaker) -> None:
+    """With 24 of 259 tokens as ends, rows finish one by one and the batch shrinks several times."""
+    prompt, seeds = ask("Hello"), tuple(range(12))
+    terse = replace(speaker.chat, stop_ids=frozenset(range(24)))
+    patient = replace(_with(speaker, max_new_tokens=60), chat=terse)
+    (together,) = patient.sample([SampleRequest(prompt, seeds)])
+    assert len({len(s.tokens) for s in together}) > 6
+    assert sum(s.finish == "stop" for s in together) > 6
+    alone = [patient.sample([SampleRequest(prompt, (seed,))])[0][0] for seed in seeds]
+    assert [s.tokens for s in together] == [s.tokens for s in alone]
 
 
 def test_splitting_into_small_batches_changes_no_token(speaker: Speaker) -> None:

@@ -19,7 +19,11 @@ from worker.ledger import progress, rows
 
 @dataclass(frozen=True)
 class Book:
-    """What a runner may write while its lease holds; raises `Fenced` when it no longer does."""
+    """What a runner may write while its lease holds; raises `Fenced` when it no longer does.
+
+    Every commit shows that the runner is alive; only a checkpoint makes losses count anew, since
+    all that is later than the last one is undone by a loss.
+    """
 
     engine: Engine
     lease: Lease
@@ -36,7 +40,7 @@ class Book:
             _store(session, job, event)
             job.progress = progress.after(job.progress, event)
             job.usage = progress.usage_after(job.usage, event)
-            leases.progressed(session, job)
+            job.progress_at = leases.clock(session)
 
     def start(self, environment: dict[str, Any]) -> None:
         """Record where this attempt runs."""
@@ -45,7 +49,7 @@ class Book:
             attempt.environment = environment
             job.phase = "loading"
             session.add(log_event(job, "started", "The runner has started.", **environment))
-            leases.progressed(session, job)
+            job.progress_at = leases.clock(session)
 
 
 def _store(session: Session, job: Job, event: Event) -> None:

@@ -91,7 +91,7 @@ class JudgeLedger:
             question.settled_at = leases.clock(session)
             _settle_call(session, job, at, number, "done", seconds)
             _count_answer(job, answer, cost)
-            leases.progressed(session, job)
+            job.progress_at = question.settled_at
 
     def failed(
         self, at: At, asked: Asked, number: int, reason: str, detail: str, seconds: float

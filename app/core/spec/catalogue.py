@@ -115,7 +115,7 @@ class Catalogue(Spec):
 
 
 def load_catalogue(path: Path) -> Catalogue:
-    """Read the TOML file; raises `ValidationError` or `TOMLDecodeError` with the place of a fault."""
+    """Read the TOML file; raises `ValidationError` or `TOMLDecodeError`, with the place."""
     return Catalogue.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
 
 
