@@ -1,4 +1,4 @@
-.PHONY: help install demo test check format up migrate clean
+.PHONY: help install demo up test check format clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin

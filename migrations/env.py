@@ -1,18 +1,11 @@
 """Alembic's entry: migrate the database that DATABASE_URL names, or the connection handed in."""
 
 from alembic import context
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection
 
 from app.core.db import get_engine
 from app.core.models import Base
-
-BROKER_TABLES = frozenset({"kombu_message", "kombu_queue"})
-
-
-def is_ours(thing: object, name: str | None, kind: str, *_: object) -> bool:
-    """Leave the tables of the PostgreSQL broker out of the comparison."""
-    table = thing if isinstance(thing, Table) else getattr(thing, "table", None)
-    return getattr(table, "name", name) not in BROKER_TABLES if kind else True
+from migrations.scope import is_ours
 
 
 def migrate(connection: Connection) -> None:

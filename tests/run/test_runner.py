@@ -25,6 +25,7 @@ from app.core.models import (
 from tests.run.conftest import job_of
 from worker import runner
 from worker.cycle.events import RoundEnded
+from worker.ending import DONE, STOPPED
 from worker.ledger.book import Book
 
 
@@ -46,7 +47,7 @@ def test_a_run_stores_every_response_ranking_agreement_and_call(
     engine: Engine, submit: Callable[..., str], run_here: Callable[..., int]
 ) -> None:
     job_id = submit()
-    assert run_here() == runner.DONE
+    assert run_here() == DONE
     job = job_of(engine, job_id)
     assert job.state == "succeeded"
     assert job.progress["steps_done"] == 6
@@ -105,7 +106,7 @@ def test_a_run_broken_off_anywhere_ends_like_an_unbroken_one(
         while job_of(engine, job_id).state == "queued":
             lease = take()
             opened = runner.open_run(lease, threading.Event())
-            if runner.run(opened, most_events=events_a_piece) == runner.STOPPED:
+            if runner.run(opened, most_events=events_a_piece) == STOPPED:
                 with transaction(engine) as session:
                     settle(session, lease, Act.GIVE_BACK)
 

@@ -1,6 +1,5 @@
 """The job row, its state machine, its attempts and its event log."""
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -157,7 +156,7 @@ class Job(Owned, Base):
     seed: Mapped[Big]
     meta: Mapped[Json] = mapped_column("metadata")
     priority: Mapped[int] = mapped_column(SmallInteger, default=100)
-    run_after: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+    run_after: Mapped[Moment] = mapped_column(server_default=func.clock_timestamp())
 
     lease_token: Mapped[Big] = mapped_column(default=0, comment="the fencing token; only grows")
     lease_owner: Mapped[str | None]
