@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from os import getpid
+from os import environ, getpid
 from subprocess import PIPE, Popen, TimeoutExpired
 from threading import Thread
 
@@ -38,6 +38,10 @@ from app.core.settings import Settings
 from worker.ending import Ending, ending_of, stalled
 
 RUNNER = (sys.executable, "-m", "worker.runner")
+RUNNER_DEFAULTS = {
+    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin slow tenfold on a core that others use too
+    "TQDM_DISABLE": "1",
+}
 LOOK_SECONDS = 0.25
 PEEK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
@@ -104,7 +108,7 @@ def _claim(supervisor: Supervisor) -> Lease | None:
 
 def _see_through(supervisor: Supervisor, lease: Lease) -> Ending | None:
     """Run the job's program to its end; whatever happens, nothing of it is left running."""
-    process = start_group(supervisor.runner, stdin=PIPE, stdout=PIPE)
+    process = start_group(supervisor.runner, stdin=PIPE, stdout=PIPE, env=RUNNER_DEFAULTS | environ)
     try:
         return _Watch(supervisor, lease, process).until_end()
     finally:

@@ -13,7 +13,7 @@ from cyclealign.client import Client
 from tests.stack.jobs import PROMPTS, small_job, upload_prompts
 from tests.stack.running import ENDED, running, wait_for, write_catalogue
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 
 KILLS = 20
 JOBS = 6

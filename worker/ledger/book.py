@@ -47,6 +47,7 @@ class Book:
         with self.commit() as (session, job):
             attempt = session.get_one(Attempt, (job.id, self.lease.attempt))
             attempt.environment = environment
+            job.resolved = job.resolved | {"versions": environment["versions"]}
             job.phase = "loading"
             session.add(log_event(job, "started", "The runner has started.", **environment))
             job.progress_at = leases.clock(session)
