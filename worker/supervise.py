@@ -38,10 +38,7 @@ from app.core.settings import Settings
 from worker.ending import Ending, ending_of, stalled
 
 RUNNER = (sys.executable, "-m", "worker.runner")
-RUNNER_DEFAULTS = {
-    "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin slow tenfold on a core that others use too
-    "TQDM_DISABLE": "1",
-}
+RUNNER_DEFAULTS = {"TQDM_DISABLE": "1"}
 LOOK_SECONDS = 0.25
 PEEK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
