@@ -17,11 +17,11 @@ from app.core.migrations import migrate
 environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def _database(server: str, name: str) -> str:
+def database_on(server: str, name: str) -> str:
     return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
-def _on_server(server: str, statement: str) -> None:
+def on_server(server: str, statement: str) -> None:
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(statement))
@@ -32,7 +32,7 @@ def _on_server(server: str, statement: str) -> None:
 def postgres() -> Iterator[str]:
     """URL of a server's `postgres` database: TEST_DATABASE_URL's, or an embedded one's."""
     if given := environ.get("TEST_DATABASE_URL"):
-        yield _database(given, "postgres")
+        yield database_on(given, "postgres")
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package warns of machines without a runtime folder
@@ -42,8 +42,8 @@ def postgres() -> Iterator[str]:
         with get_server(folder / "pg", cleanup_mode="stop") as server:
             host = server.get_postmaster_info().socket_dir
             url = f"postgresql+psycopg://postgres@/postgres?host={host}"
-            _on_server(url, "ALTER SYSTEM SET fsync = off")
-            _on_server(url, "SELECT pg_reload_conf()")
+            on_server(url, "ALTER SYSTEM SET fsync = off")
+            on_server(url, "SELECT pg_reload_conf()")
             yield url
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -53,21 +53,21 @@ def postgres() -> Iterator[str]:
 def template(postgres: str) -> Iterator[str]:
     """Name of a migrated database that others are copied from."""
     name = f"template_{uuid.uuid4().hex}"
-    _on_server(postgres, f"CREATE DATABASE {name}")
-    engine = create_engine(_database(postgres, name))
+    on_server(postgres, f"CREATE DATABASE {name}")
+    engine = create_engine(database_on(postgres, name))
     migrate(engine)
     engine.dispose()
     yield name
-    _on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
 def database_url(postgres: str, template: str) -> Iterator[str]:
     """URL of a fresh, migrated database of this test's own."""
     name = f"t_{uuid.uuid4().hex}"
-    _on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield _database(postgres, name)
-    _on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield database_on(postgres, name)
+    on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.models import LEASED, Act, State
+from worker.cycle.canonical import storable
 
 DONE, STOPPED, FENCED, RETRY, FINAL = 0, 10, 12, 20, 21
 MAX_DETAIL = 4000
@@ -70,8 +71,4 @@ def _said(last_words: bytes) -> dict[str, Any]:
 
 def _error(code: str, detail: str) -> dict[str, Any]:
     """Make an error that PostgreSQL can hold: no NUL, no lone surrogates."""
-    return {"code": _storable(code), "detail": _storable(detail)[:MAX_DETAIL]}
-
-
-def _storable(text: str) -> str:
-    return text.replace("\x00", "").encode("utf-8", "replace").decode("utf-8")
+    return {"code": storable(code), "detail": storable(detail.replace("\x00", ""))[:MAX_DETAIL]}

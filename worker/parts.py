@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -30,11 +31,12 @@ from worker.blackbox.price import Price, cost_micros
 from worker.blackbox.recorded import RecordedBox, read_recording
 from worker.blackbox.rubric import RubricBox
 from worker.blackbox.tries import with_retries
-from worker.blackbox.types import BlackBox, Reply, Request, question_digest, storable
+from worker.blackbox.types import BlackBox, Request, question_digest
+from worker.cycle.canonical import storable
 from worker.cycle.ports import Traits
 from worker.cycle.seeds import derive
-from worker.cycle.types import At, Question, Verdict
-from worker.ledger.judging import Answer, Asked, Cost, JudgeLedger
+from worker.cycle.types import At, Question, Reply, Verdict
+from worker.ledger.judging import Asked, Cost, JudgeLedger
 from worker.methods.cyclealign import CycleConfig
 from worker.objectives import pro, rrhf
 from worker.objectives.types import Objective
@@ -210,7 +212,7 @@ class LedgeredJudge:
         asked = Asked(request.key(), self._name, question_digest(question), request.as_json())
         known = self._ledger.find(at, asked)
         if known is not None:
-            return Reply(**vars(known))
+            return known
         seed = derive(0, "retry", request.key())
         return with_retries(
             lambda _: self._post(at, asked, request),
@@ -228,9 +230,9 @@ class LedgeredJudge:
             spent = time.monotonic() - start
             self._ledger.failed(at, asked, number, failure.reason, failure.detail, spent)
             raise
-        answer = Answer(**{**vars(reply), "text": storable(reply.text)})
-        self._ledger.done(at, asked, number, answer, self._cost(reply), time.monotonic() - start)
-        return reply
+        kept = replace(reply, text=storable(reply.text))
+        self._ledger.done(at, asked, number, kept, self._cost(reply), time.monotonic() - start)
+        return kept
 
     def _cost(self, reply: Reply) -> Cost:
         if self._price is None:

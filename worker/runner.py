@@ -12,7 +12,6 @@ import signal
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -284,7 +283,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "host": os.uname().nodename,
         "pid": os.getpid(),
-        "started": time.time(),
     }
 
 

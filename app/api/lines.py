@@ -1,14 +1,16 @@
 """A run's rows as a page, or all of them as JSON Lines."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from fastapi import Request
+from fastapi import Depends, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from app.api.pages import Page
+from app.api.deps import EngineDep, SessionDep
+from app.api.pages import Page, PageDep
 from app.api.schemas import Out
 from app.services import runs
 from app.services.paging import Ask
@@ -53,3 +55,22 @@ def paged(session: Session, listing: runs.Listing[T], ask: Ask, show: Show[T, O]
         last_id=found.cursors[-1] if found.cursors else None,
         has_more=found.has_more,
     )
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Answers with a listing in the form that the caller accepts: a page, or all rows as lines."""
+
+    request: Request
+    session: SessionDep
+    engine: EngineDep
+    ask: PageDep
+
+    def __call__(self, listing: runs.Listing[T], show: Show[T, O]) -> Any:
+        """Return the page, or the stream."""
+        if wants_lines(self.request):
+            return lines(self.engine, listing, show)
+        return paged(self.session, listing, self.ask, show)
+
+
+AnswerDep = Annotated[Answerer, Depends()]

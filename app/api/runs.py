@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Depends, Query
 
 from app.api import showing
-from app.api.deps import EngineDep, SessionDep, WorkspaceDep, only_declared_parameters
+from app.api.deps import SessionDep, WorkspaceDep, only_declared_parameters
 from app.api.jobs import JobId
-from app.api.lines import ALSO_LINES, lines, paged, wants_lines
+from app.api.lines import ALSO_LINES, AnswerDep, paged
 from app.api.pages import Page, PageDep
 from app.api.schemas_runs import (
     AgreementOut,
@@ -56,18 +56,12 @@ WhereDep = Annotated[runs.Where, Depends(_where)]
     responses=ALSO_LINES,
 )
 def events(
-    request: Request,
-    session: SessionDep,
-    engine: EngineDep,
+    answer: AnswerDep,
     job: JobDep,
-    ask: PageDep,
     type: Annotated[Text | None, Query(max_length=80)] = None,  # noqa: A002  # the field's name
 ) -> Any:
     """List the append-only log, oldest first."""
-    listing = runs.events(job, type)
-    if wants_lines(request):
-        return lines(engine, listing, showing.events)
-    return paged(session, listing, ask, showing.events)
+    return answer(runs.events(job, type), showing.events)
 
 
 def _span(
@@ -98,19 +92,13 @@ def get_metrics(
     responses=ALSO_LINES,
 )
 def rankings(
-    request: Request,
-    session: SessionDep,
-    engine: EngineDep,
+    answer: AnswerDep,
     job: JobDep,
     where: WhereDep,
-    ask: PageDep,
     outcome: Annotated[Text | None, Query(max_length=40)] = None,
 ) -> Any:
     """List one row a prompt and iteration: both orders, the responses, what was learned."""
-    listing = runs.rankings(job, where, outcome)
-    if wants_lines(request):
-        return lines(engine, listing, showing.rankings(job))
-    return paged(session, listing, ask, showing.rankings(job))
+    return answer(runs.rankings(job, where, outcome), showing.rankings(job))
 
 
 @router.get(
@@ -121,18 +109,12 @@ def rankings(
     responses=ALSO_LINES,
 )
 def responses(
-    request: Request,
-    session: SessionDep,
-    engine: EngineDep,
+    answer: AnswerDep,
     job: JobDep,
     where: WhereDep,
-    ask: PageDep,
 ) -> Any:
     """List every sampled response, those of the held-out prompts among them."""
-    listing = runs.responses(job, where)
-    if wants_lines(request):
-        return lines(engine, listing, showing.responses(job))
-    return paged(session, listing, ask, showing.responses(job))
+    return answer(runs.responses(job, where), showing.responses(job))
 
 
 @router.get("/agreements", operation_id="jobs_agreements", summary="List a job's agreements")
@@ -161,21 +143,15 @@ def demonstrations(
     responses=ALSO_LINES,
 )
 def judge_calls(
-    request: Request,
-    session: SessionDep,
-    engine: EngineDep,
+    answer: AnswerDep,
     job: JobDep,
     where: WhereDep,
-    ask: PageDep,
     *,
     include_request: Annotated[bool, Query(description="Also what was asked, in full.")] = False,
 ) -> Any:
     """List the ledger: every post to the judge and every answer that was used again."""
-    listing = runs.judge_calls(job, where)
     show = showing.judge_calls(job, include_request=include_request)
-    if wants_lines(request):
-        return lines(engine, listing, show)
-    return paged(session, listing, ask, show)
+    return answer(runs.judge_calls(job, where), show)
 
 
 @router.get("/checkpoints", operation_id="jobs_checkpoints", summary="List a job's checkpoints")

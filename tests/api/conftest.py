@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 from app.core.settings import Settings
 from app.core.storage import Store
 from app.main import create_app
-from tests.conftest import _database, _on_server
+from tests.conftest import database_on, on_server
 
 CATALOGUE = """
 [models.small]
@@ -76,11 +76,11 @@ def client(app: FastAPI) -> Iterator[TestClient]:
 def shared_engine(postgres: str, template: str) -> Iterator[Engine]:
     """An engine on one database for all tests whose rows do not meet."""
     name = f"shared_{uuid.uuid4().hex}"
-    _on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    engine = create_engine(_database(postgres, name))
+    on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    engine = create_engine(database_on(postgres, name))
     yield engine
     engine.dispose()
-    _on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

@@ -68,10 +68,14 @@ def test_every_contract_breaks_on_a_violation_of_it(copy: Path) -> None:
             assert f"{source} -> {line.removeprefix('import ')}" in result.stdout
 
 
-@pytest.mark.parametrize("module", ["app.main", "app.standalone", "app.dispatcher", "worker.main"])
+@pytest.mark.parametrize(
+    "module",
+    ["app.main", "app.standalone", "app.dispatcher", "worker.main", "worker.supervise"],
+)
 def test_a_process_without_a_model_loads_no_tensors(module: str) -> None:
     script = (
-        f"import sys, {module}; heavy = {{'torch', 'transformers', 'peft'}} & set(sys.modules);"
+        f"import sys, {module};"
+        "heavy = {'torch', 'numpy', 'transformers', 'peft'} & set(sys.modules);"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )
     result = subprocess.run(

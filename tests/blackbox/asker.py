@@ -7,8 +7,8 @@ from tests.blackbox.questions import AT, QUESTION
 from tests.judge_server import JudgeServer
 from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
 from worker.blackbox.tries import with_retries
-from worker.blackbox.types import Reply, Request
-from worker.cycle.types import At, Question
+from worker.blackbox.types import Request
+from worker.cycle.types import At, Question, Reply
 
 KEY = "sk-do-not-tell-1234567890"
 

@@ -15,8 +15,8 @@ from worker.blackbox.failures import (
 )
 from worker.blackbox.recorded import RecordedBox
 from worker.blackbox.scripted import Answer, ScriptedBox, in_turn
-from worker.blackbox.types import BlackBox, Reply, Request, question_digest
-from worker.cycle.types import At, Fault, Malformed, Question, Ranked, Unanswered, Verdict
+from worker.blackbox.types import BlackBox, Request, question_digest
+from worker.cycle.types import At, Fault, Malformed, Question, Ranked, Reply, Unanswered, Verdict
 
 GOOD = '{"ranking": [2, 0, 1]}'
 

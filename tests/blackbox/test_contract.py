@@ -17,9 +17,9 @@ from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
 from worker.blackbox.recorded import RecordedBox
 from worker.blackbox.rubric import RubricBox
 from worker.blackbox.scripted import ScriptedBox
-from worker.blackbox.types import BlackBox, Reply, Request, question_digest
+from worker.blackbox.types import BlackBox, Request, question_digest
 from worker.cycle.ranking import is_ranking_of
-from worker.cycle.types import Fault, Malformed, Message, Question, Ranked
+from worker.cycle.types import Fault, Malformed, Message, Question, Ranked, Reply
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
 from worker.whitebox.sample import Generation

@@ -1,5 +1,5 @@
 from worker.blackbox.price import Price, cost_micros
-from worker.blackbox.types import Reply
+from worker.cycle.types import Reply
 
 PRICE = Price("USD", input=2_000_000, output=8_000_000, cached_input=500_000)
 

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.blackbox.rubric import RubricBox, points
-from worker.blackbox.types import Reply
 from worker.cycle.ranking import is_ranking_of
-from worker.cycle.types import Malformed, Message, Question, Ranked
+from worker.cycle.types import Malformed, Message, Question, Ranked, Reply
 
 ASKED = (Message("user", "Which river flows through the old city of Cologne?"),)
 # content words: river, flows, through, old, city, cologne -> full marks at three of them

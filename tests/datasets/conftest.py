@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.core.settings import Settings
 from app.main import create_app
-from tests.conftest import _database, _on_server
+from tests.conftest import database_on, on_server
 
 
 def limited(url: str) -> Settings:
@@ -37,10 +37,10 @@ class Idle:
 def idle(postgres: str, template: str) -> Iterator[Idle]:
     """One application for all tests whose requests are refused."""
     name = f"idle_{uuid.uuid4().hex}"
-    _on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
-    url = _database(postgres, name)
+    on_server(postgres, f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = database_on(postgres, name)
     engine = create_engine(url)
     with TestClient(create_app(limited(url), engine), raise_server_exceptions=False) as client:
         yield Idle(client, engine)
     engine.dispose()
-    _on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")
+    on_server(postgres, f"DROP DATABASE {name} WITH (FORCE)")

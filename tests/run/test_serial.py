@@ -9,10 +9,10 @@ from tests.tiny import tiny_model_folder
 from tests.unit.methods.reference import Turned, reference
 from worker.blackbox.asking import rank
 from worker.blackbox.rubric import RubricBox
-from worker.blackbox.types import Reply, Request
+from worker.blackbox.types import Request
 from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.events import Event, Iterated
-from worker.cycle.types import At, Message, Prompt, Question, Verdict
+from worker.cycle.types import At, Message, Prompt, Question, Reply, Verdict
 from worker.methods.cyclealign import CycleConfig, cyclealign
 from worker.objectives.pro import Pro
 from worker.objectives.rrhf import Rrhf

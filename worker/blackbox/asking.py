@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from worker.blackbox.failures import PassingFailure, PromptFailure
 from worker.blackbox.tries import outlasts
-from worker.blackbox.types import BlackBox, Reply, Request
-from worker.cycle.types import At, Malformed, Question, Ranked, Unanswered, Verdict
+from worker.blackbox.types import BlackBox, Request
+from worker.cycle.types import At, Malformed, Question, Ranked, Reply, Unanswered, Verdict
 
 Ask = Callable[[At, Request, Question], Reply]
 """The ledger's: look the request up, else write its row, post with counted tries, settle the row.

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from worker.blackbox.failures import NotOpenAi
-from worker.blackbox.types import Reply, storable
+from worker.cycle.canonical import storable
+from worker.cycle.types import Reply
 
 MAX_NAME = 200
 MAX_TOKENS = 10**9  # the ledger's columns end soon after

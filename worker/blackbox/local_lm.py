@@ -8,9 +8,10 @@ from typing import ClassVar
 
 from worker.blackbox.failures import BadRequest
 from worker.blackbox.prompted import prompted_request, read_prompted
-from worker.blackbox.types import Reply, Request, storable
+from worker.blackbox.types import Request
+from worker.cycle.canonical import storable
 from worker.cycle.ports import SampleRequest, Traits
-from worker.cycle.types import Malformed, Prompt, Question, Ranked
+from worker.cycle.types import Malformed, Prompt, Question, Ranked, Reply
 from worker.whitebox.policy import Speaker
 
 TEMPERATURE = 0.01  # greedy in all but name: the sampler divides by it

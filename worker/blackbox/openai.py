@@ -11,11 +11,12 @@ from worker.blackbox.completions import read_completion
 from worker.blackbox.failures import AskFailure, BadRequest
 from worker.blackbox.openai_failures import failure_of
 from worker.blackbox.prompted import prompted_request, read_prompted
-from worker.blackbox.types import Reply, Request, storable, written
+from worker.blackbox.types import Request, written
 from worker.blackbox.wire import guarded_client
+from worker.cycle.canonical import storable
 from worker.cycle.ports import Traits
 from worker.cycle.prompts import ranking_schema
-from worker.cycle.types import Malformed, Question, Ranked
+from worker.cycle.types import Malformed, Question, Ranked, Reply
 
 MAX_DETAIL = 500
 _STRUCTURED_HINT = " (an endpoint without `response_format` wants `structured = false`)"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from worker.blackbox.types import Reply
+from worker.cycle.types import Reply
 
 TOKENS_PER_PRICE = 1_000_000
 

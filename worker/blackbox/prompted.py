@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from worker.blackbox.types import Reply, Request, storable, storable_dialogue
+from worker.blackbox.types import Request, storable_dialogue
+from worker.cycle.canonical import storable
 from worker.cycle.prompts import (
     TEMPLATE_VERSION,
     parse_reply,
     ranking_messages,
     reask_messages,
 )
-from worker.cycle.types import Fault, Malformed, Question, Ranked
+from worker.cycle.types import Fault, Malformed, Question, Ranked, Reply
 
 
 def prompted_request(

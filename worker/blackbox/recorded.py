@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 
 from worker.blackbox.failures import NotRecorded
 from worker.blackbox.prompted import read_prompted
-from worker.blackbox.types import Reply, Request, digest, question_digest, storable_dialogue
+from worker.blackbox.types import Request, question_digest, storable_dialogue
+from worker.cycle.canonical import digest
 from worker.cycle.ports import Traits
-from worker.cycle.types import Malformed, Question, Ranked
+from worker.cycle.types import Malformed, Question, Ranked, Reply
 
 
 class RecordedBox:

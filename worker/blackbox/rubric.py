@@ -16,10 +16,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from worker.blackbox.types import Reply, Request, storable, storable_dialogue
+from worker.blackbox.types import Request, storable_dialogue
+from worker.cycle.canonical import storable
 from worker.cycle.ports import Traits
 from worker.cycle.ranking import is_ranking_of
-from worker.cycle.types import Dialogue, Fault, Malformed, Question, Ranked, Ranking
+from worker.cycle.types import Dialogue, Fault, Malformed, Question, Ranked, Ranking, Reply
 
 RUBRIC_VERSION = "1"
 """Changes with any point below; part of what identifies a judge call."""

@@ -5,9 +5,10 @@ from typing import ClassVar
 
 from worker.blackbox.failures import AskFailure, NotRecorded
 from worker.blackbox.prompted import prompted_request, read_prompted
-from worker.blackbox.types import Reply, Request, storable
+from worker.blackbox.types import Request
+from worker.cycle.canonical import storable
 from worker.cycle.ports import Traits
-from worker.cycle.types import Malformed, Question, Ranked
+from worker.cycle.types import Malformed, Question, Ranked, Reply
 
 Answer = str | Reply | AskFailure
 Script = Callable[[Request], Answer]

@@ -1,13 +1,12 @@
 """What is asked of a judge and what comes back: the seam between the judges and their ledger."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from worker.cycle.canonical import digest, storable
 from worker.cycle.ports import Traits
-from worker.cycle.types import Dialogue, Malformed, Message, Question, Ranked
+from worker.cycle.types import Dialogue, Malformed, Message, Question, Ranked, Reply
 
 
 @dataclass(frozen=True)
@@ -34,25 +33,6 @@ class Request:
     def key(self) -> str:
         """The ledger's key: SHA-256 of the canonical JSON, in hex."""
         return digest(self.as_json())
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer as it came. Numbers that the judge did not tell are None.
-
-    `finish` is `stop`, `length`, `content_filter`, `refusal` (then `text` is the refusal) or
-    whatever else the judge said.
-    """
-
-    text: str
-    finish: str
-    tokens_in: int | None = None
-    """All input tokens, the cached ones included."""
-    cached_tokens_in: int | None = None
-    tokens_out: int | None = None
-    model: str | None = None
-    """As the judge named itself."""
-    fingerprint: str | None = None
 
 
 class BlackBox(Protocol):
@@ -115,17 +95,3 @@ def written(messages: Dialogue) -> list[dict[str, str]]:
 def storable_dialogue(messages: Dialogue) -> Dialogue:
     """The dialogue with every turn `storable`."""
     return tuple(Message(turn.role, storable(turn.content)) for turn in messages)
-
-
-def digest(value: object) -> str:
-    """SHA-256 of the canonical JSON: sorted keys, no spaces, ASCII, no NaN."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def storable(text: str) -> str:
-    """Replace what PostgreSQL and UTF-8 cannot hold: NUL and lone surrogates."""
-    return "".join(
-        "\ufffd" if letter == "\x00" or "\ud800" <= letter <= "\udfff" else letter
-        for letter in text
-    )

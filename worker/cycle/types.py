@@ -88,6 +88,25 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Reply:
+    """One answer as it came. Numbers that the judge did not tell are None.
+
+    `finish` is `stop`, `length`, `content_filter`, `refusal` (then `text` is the refusal) or
+    whatever else the judge said.
+    """
+
+    text: str
+    finish: str
+    tokens_in: int | None = None
+    """All input tokens, the cached ones included."""
+    cached_tokens_in: int | None = None
+    tokens_out: int | None = None
+    model: str | None = None
+    """As the judge named itself."""
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
 class Ranked:
     """The judge's answer, understood: groups of presented positions, best to worst."""
 

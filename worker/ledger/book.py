@@ -75,8 +75,9 @@ def _store_iteration(session: Session, job: Job, event: Iterated) -> None:
     if event.learned is not None:
         job.update = event.learned.version
         _store_metrics(session, job, event.round, rows.measures(event))
-    elif (skipped := rows.skip_note(event)) is not None:
-        session.add(log_event(job, "skipped", skipped, level="warning", **rows.place(event)))
+    else:
+        note = rows.SKIP_NOTES[event.outcome]
+        session.add(log_event(job, "skipped", note, level="warning", **rows.place(event)))
 
 
 def _store_metrics(session: Session, job: Job, round_: int, values: dict[str, float]) -> None:

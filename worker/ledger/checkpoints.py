@@ -1,7 +1,6 @@
 """Checkpoints of a run: bytes into the store first, then the fenced row that makes them visible."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from app.core import lease as leases
 from app.core.db import transaction
 from app.core.models import Act, Checkpoint, Job, log_event, new_id
 from app.core.storage import Store
+from worker.cycle.canonical import digest
 from worker.cycle.events import RoundEnded
 from worker.ledger.book import Book
 
@@ -52,12 +52,12 @@ class Shelf:
 
     def _put_file(self, checkpoint_id: str, folder: Path, path: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
-        digest = hashlib.sha256()
-        self.store.write(f"{checkpoint_id}/{name}", _hashed(path, digest))
+        total = hashlib.sha256()
+        self.store.write(f"{checkpoint_id}/{name}", _hashed(path, total))
         return {
             "name": name,
             "bytes": path.stat().st_size,
-            "sha256": digest.hexdigest(),
+            "sha256": total.hexdigest(),
             **_role(name),
         }
 
@@ -89,12 +89,12 @@ class Shelf:
     def _fetch_file(self, checkpoint_id: str, folder: Path, entry: dict[str, Any]) -> None:
         target = folder / entry["name"]
         target.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
+        total = hashlib.sha256()
         with target.open("wb") as file:
             for piece in self.store.read(f"{checkpoint_id}/{entry['name']}"):
-                digest.update(piece)
+                total.update(piece)
                 file.write(piece)
-        if digest.hexdigest() != entry["sha256"]:
+        if total.hexdigest() != entry["sha256"]:
             self._mark_corrupt(checkpoint_id)
             raise CorruptCheckpoint(f"{entry['name']} of {checkpoint_id} is not what was stored")
 
@@ -118,10 +118,10 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _hashed(path: Path, digest: Any) -> Iterator[bytes]:
+def _hashed(path: Path, total: Any) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(PIECE):
-            digest.update(piece)
+            total.update(piece)
             yield piece
 
 
@@ -132,12 +132,6 @@ def _role(name: str) -> dict[str, str | None]:
     if top in {"adapter", "merged"}:
         return {"role": "weights", "form": top}
     return {"role": "card", "form": None}
-
-
-def manifest_digest(manifest: dict[str, Any]) -> str:
-    """Return the sha256 of the manifest's canonical JSON, in hex."""
-    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _row(job: Job, checkpoint_id: str, event: RoundEnded, manifest: dict[str, Any]) -> Checkpoint:
@@ -153,7 +147,7 @@ def _row(job: Job, checkpoint_id: str, event: RoundEnded, manifest: dict[str, An
         state="ready",
         final=event.done,
         manifest=manifest,
-        manifest_sha256=manifest_digest(manifest),
+        manifest_sha256=digest(manifest),
         bytes=sum(entry["bytes"] for entry in manifest["files"]),
         metrics={"progress": job.progress},
     )

@@ -11,7 +11,7 @@ from sqlalchemy.sql.dml import ReturningInsert
 
 from app.core import lease as leases
 from app.core.models import Job, JudgeCall, JudgeQuestion
-from worker.cycle.types import At
+from worker.cycle.types import At, Reply
 from worker.ledger.book import Book
 
 
@@ -23,19 +23,6 @@ class Asked:
     judge: str
     question_sha256: str
     request: Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back; numbers that the judge did not tell are None."""
-
-    text: str
-    finish: str
-    tokens_in: int | None = None
-    cached_tokens_in: int | None = None
-    tokens_out: int | None = None
-    model: str | None = None
-    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +39,7 @@ class JudgeLedger:
 
     book: Book
 
-    def find(self, at: At, asked: Asked) -> Answer | None:
+    def find(self, at: At, asked: Asked) -> Reply | None:
         """Return the stored answer and note its reuse, or None if it must be asked."""
         with self.book.commit() as (session, job):
             question = _question(session, job, asked)
@@ -60,7 +47,7 @@ class JudgeLedger:
                 return None
             session.add(_call(session, job, at, asked.key, kind="reuse", outcome="done"))
             _count(job, judge_reuses=1)
-            return _answer(question)
+            return _reply(question)
 
     def begin(self, at: At, asked: Asked) -> int:
         """Write the row of a post that is about to be made; return its number among the tries."""
@@ -77,20 +64,20 @@ class JudgeLedger:
             return call.try_
 
     def done(
-        self, at: At, asked: Asked, number: int, answer: Answer, cost: Cost, seconds: float
+        self, at: At, asked: Asked, number: int, reply: Reply, cost: Cost, seconds: float
     ) -> None:
         """Settle a post that was answered."""
         with self.book.commit() as (session, job):
             question = _stored(_question(session, job, asked))
-            question.state, question.reply, question.finish = "done", answer.text, answer.finish
-            question.model, question.fingerprint = answer.model, answer.fingerprint
-            question.tokens_in, question.tokens_out = answer.tokens_in, answer.tokens_out
-            question.cached_tokens_in = answer.cached_tokens_in
+            question.state, question.reply, question.finish = "done", reply.text, reply.finish
+            question.model, question.fingerprint = reply.model, reply.fingerprint
+            question.tokens_in, question.tokens_out = reply.tokens_in, reply.tokens_out
+            question.cached_tokens_in = reply.cached_tokens_in
             question.cost_micros, question.currency = cost.micros, cost.currency
             question.reason = question.detail = None
             question.settled_at = leases.clock(session)
             _settle_call(session, job, at, number, "done", seconds)
-            _count_answer(job, answer, cost)
+            _count_reply(job, reply, cost)
             job.progress_at = question.settled_at
 
     def failed(
@@ -133,8 +120,8 @@ def _new_question(job: Job, asked: Asked) -> ReturningInsert[tuple[str]]:
     return statement.returning(JudgeQuestion.key)
 
 
-def _answer(question: JudgeQuestion) -> Answer:
-    return Answer(
+def _reply(question: JudgeQuestion) -> Reply:
+    return Reply(
         text=question.reply or "",
         finish=question.finish or "stop",
         tokens_in=question.tokens_in,
@@ -183,12 +170,12 @@ def _count(job: Job, **more: int) -> None:
     job.usage = job.usage | {name: job.usage.get(name, 0) + n for name, n in more.items() if n}
 
 
-def _count_answer(job: Job, answer: Answer, cost: Cost) -> None:
+def _count_reply(job: Job, reply: Reply, cost: Cost) -> None:
     _count(
         job,
-        judge_tokens_in=answer.tokens_in or 0,
-        judge_cached_tokens_in=answer.cached_tokens_in or 0,
-        judge_tokens_out=answer.tokens_out or 0,
+        judge_tokens_in=reply.tokens_in or 0,
+        judge_cached_tokens_in=reply.cached_tokens_in or 0,
+        judge_tokens_out=reply.tokens_out or 0,
         judge_cost_micros=cost.micros or 0,
     )
     if cost.currency is not None:

@@ -3,14 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.cycle.events import Event, Iterated, Outcome, Scored, StepEnded
-
-SKIPPED = {
-    Outcome.TOO_FEW,
-    Outcome.UNRANKED,
-    Outcome.UNANSWERED,
-    Outcome.NOTHING_ORDERED,
-}
+from worker.cycle.events import Event, Iterated, Scored, StepEnded
 
 
 def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
@@ -32,7 +25,7 @@ def _iterated(now: dict[str, Any], event: Iterated) -> None:
     now["step"] = event.at.step
     now["iteration"] = event.at.iteration
     now["iterations_done"] = now.get("iterations_done", 0) + 1
-    if event.outcome in SKIPPED:
+    if event.learned is None:
         skipped = dict(now.get("skipped", {}))
         skipped[event.outcome.value] = skipped.get(event.outcome.value, 0) + 1
         now["skipped"] = skipped

@@ -4,11 +4,12 @@ import math
 from typing import Any
 
 from app.core.models import AgreementRow, Base, DemonstrationRow, Job, RankingRow, Response
+from worker.cycle.canonical import storable
 from worker.cycle.events import Iterated, Outcome, Scored
 from worker.cycle.ranking import kendall_tau
 from worker.cycle.types import At, Malformed, Ranked, Sample, TrainingRanking, Unanswered, Verdict
 
-NOTES = {
+SKIP_NOTES = {
     Outcome.TOO_FEW: "Fewer than two different responses; nothing was asked or learned.",
     Outcome.UNRANKED: "The judge's replies could not be used; the update was skipped.",
     Outcome.UNANSWERED: "The judge did not answer; the update was skipped.",
@@ -21,19 +22,9 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def storable(text: str) -> str:
-    """Replace NUL, which a model may write and PostgreSQL cannot hold."""
-    return text.replace("\x00", "\ufffd")
-
-
 def place(event: Iterated) -> dict[str, Any]:
     """Say where in the run an iteration stands."""
     return {"step": event.at.step, "iteration": event.at.iteration, "outcome": event.outcome.value}
-
-
-def skip_note(event: Iterated) -> str | None:
-    """Say in words why an iteration updated nothing."""
-    return NOTES.get(event.outcome)
 
 
 def _key(job: Job, at: At) -> dict[str, Any]:

@@ -10,24 +10,6 @@ from app.core.models import Job, Metric
 from tests import factories
 
 
-@pytest.fixture
-def engine(shared_engine: Engine) -> Engine:
-    """The shared database: every test has a job of its own."""
-    return shared_engine
-
-
-@pytest.fixture
-def client(shared: TestClient) -> TestClient:
-    """The shared client."""
-    return shared
-
-
-@pytest.fixture
-def job(engine: Engine) -> Job:
-    """A job of this test's own."""
-    return factories.job(engine)
-
-
 def points(job: Job, name: str, values: list[float | None]) -> list[Metric]:
     return [
         Metric(job_id=job.id, name=name, update=update, round=1, value=value)

@@ -2,31 +2,12 @@
 
 import json
 
-import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from app.core.models import Job
 from tests import factories
 from tests.api.asking import LINES
-
-
-@pytest.fixture
-def engine(shared_engine: Engine) -> Engine:
-    """The shared database: every test has a job of its own."""
-    return shared_engine
-
-
-@pytest.fixture
-def client(shared: TestClient) -> TestClient:
-    """The shared client."""
-    return shared
-
-
-@pytest.fixture
-def job(engine: Engine) -> Job:
-    """A job of this test's own."""
-    return factories.job(engine)
 
 
 def test_a_judge_call_shows_what_it_asked_cost_and_was_answered(

@@ -21,18 +21,6 @@ from tests.api.asking import LINES
 
 
 @pytest.fixture
-def engine(shared_engine: Engine) -> Engine:
-    """The shared database: every test has a job of its own."""
-    return shared_engine
-
-
-@pytest.fixture
-def client(shared: TestClient) -> TestClient:
-    """The shared client."""
-    return shared
-
-
-@pytest.fixture
 def job(engine: Engine) -> Job:
     """A job that others' rows stand beside."""
     other = factories.job(engine)

@@ -25,18 +25,6 @@ FILES = {
 
 
 @pytest.fixture
-def engine(shared_engine: Engine) -> Engine:
-    """The shared database: every test has a checkpoint of its own."""
-    return shared_engine
-
-
-@pytest.fixture
-def client(shared: TestClient) -> TestClient:
-    """The shared client."""
-    return shared
-
-
-@pytest.fixture
 def store(engine: Engine) -> Store:
     """The store that the service reads from."""
     return DatabaseStore(engine)
