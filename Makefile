@@ -13,7 +13,7 @@ help:  ## list the commands
 	@touch $@
 
 .venv/.dev: .venv/.worker
-	$(BIN)/pip install -q -e '.[worker,dev]'
+	$(BIN)/pip install -q -e '.[worker,distributed,dev]'
 	@touch $@
 
 install: .venv/.dev  ## make .venv with everything that the tests need

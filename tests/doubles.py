@@ -2,15 +2,14 @@
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from worker.cycle.ports import SampleRequest, Traits
+from worker.cycle.ports import Answered, Answers, Pending, SampleRequest, Traits
 from worker.cycle.ranking import from_scores
 from worker.cycle.types import (
     At,
     Learned,
-    Prompt,
     Question,
     Ranked,
     Sample,
@@ -33,27 +32,39 @@ class ToyPolicy:
     version: int = 0
     sampled: list[list[SampleRequest]] = field(default_factory=list)
     learnt: list[TrainingRanking] = field(default_factory=list)
+    foreseen: list[Answers] = field(default_factory=list)
 
-    def sample(self, requests: Sequence[SampleRequest]) -> list[list[Sample]]:
+    def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:
         """Sample each seed alone, so that batch mates change nothing."""
         self.sampled.append(list(requests))
-        return [[self._sample(seed) for seed in request.seeds] for request in requests]
+        for index, request in enumerate(requests):
+            yield index, [self._sample(seed) for seed in request.seeds]
 
-    def score(self, prompt: Prompt, samples: Sequence[Sample]) -> list[float]:
+    def score(self, answers: Sequence[Answers]) -> list[list[float]]:
         """Token-mean log-probability under the current weights."""
         log = self._log_probabilities()
-        return [sum(log[t] for t in s.tokens) / len(s.tokens) for s in samples]
+        return [[sum(log[t] for t in s.tokens) / len(s.tokens) for s in a.samples] for a in answers]
 
-    def learn(self, ranking: TrainingRanking) -> Learned:
+    def foresee(self, answers: Answers) -> None:
+        """Note what was foreseen."""
+        self.foreseen.append(answers)
+
+    def learn(self, rankings: Sequence[TrainingRanking]) -> list[Learned]:
         """Make the words of better texts likelier than those of worse ones."""
-        self.learnt.append(ranking)
+        self.learnt += rankings
+        for ranking in rankings:
+            self._lean(ranking, 0.1 / len(rankings))
+        self.version += 1
+        return [Learned(self.version, sum(self.weights), 0.0, 0.0, 1.0, 0.0, 0.1, ())] * len(
+            rankings
+        )
+
+    def _lean(self, ranking: TrainingRanking, rate: float) -> None:
         place = {k: p for p, group in enumerate(ranking.groups) for k in group}
         middle = (len(ranking.groups) - 1) / 2
         for k, text in enumerate(ranking.texts):
             for word in filter(WORDS.__contains__, text.split()):
-                self.weights[WORDS.index(word)] += 0.1 * (middle - place[k])
-        self.version += 1
-        return Learned(self.version, sum(self.weights), 0.0, 0.0, 1.0, 0.0, 0.1, ())
+                self.weights[WORDS.index(word)] += rate * (middle - place[k])
 
     def _sample(self, seed: int) -> Sample:
         draw, log = random.Random(seed), self._log_probabilities()
@@ -102,10 +113,10 @@ class RuleJudge:
     """Verdicts given at some places in place of the rule's."""
     asked: list[tuple[At, Question]] = field(default_factory=list)
 
-    def rank(self, at: At, question: Question) -> Verdict:
+    def submit(self, at: At, question: Question) -> Pending:
         """Keep the question and answer it."""
         self.asked.append((at, question))
-        return self.instead.get(at) or self._ranked(question)
+        return Answered(self.instead.get(at) or self._ranked(question))
 
     def _ranked(self, question: Question) -> Ranked:
         scores = tuple(self.rule(text) for text in question.responses)

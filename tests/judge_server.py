@@ -1,11 +1,9 @@
 """A judge behind a real HTTP server on loopback: it speaks chat completions, or misbehaves.
 
-By hand: `python -m tests.judge_server --port 8123` and a catalogue entry of type `openai` with
-`base_url = "http://127.0.0.1:8123/v1"`. In tests: `with running_judge() as judge: ...`; every
-post takes the next act of `judge.script`, or `judge.otherwise` when the script is over.
+`with running_judge() as judge: ...`; every post takes the next act of `judge.script`, or
+`judge.otherwise` when the script is over. `tests.judge_by_hand` starts it from a shell.
 """
 
-import argparse
 import gzip
 import json
 import sys
@@ -17,9 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-
-from worker.blackbox.rubric import points
-from worker.cycle.types import Message
 
 Act = Callable[["Handler"], None]
 Rule = Callable[[dict[str, Any]], list[int]]
@@ -35,12 +30,15 @@ class Post:
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    at: float = 0.0
+    """When it came, by the monotonic clock."""
 
 
 class JudgeServer(ThreadingHTTPServer):
     """The server and what it saw; `script` and `otherwise` may be changed at any time."""
 
     daemon_threads = True
+    request_queue_size = 256
 
     def __init__(self, port: int, script: Iterable[Act], otherwise: Act) -> None:
         super().__init__(("127.0.0.1", port), Handler)
@@ -48,13 +46,25 @@ class JudgeServer(ThreadingHTTPServer):
         self.otherwise = otherwise
         self.posts: list[Post] = []
         self.closing = threading.Event()
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self._counting = threading.Lock()
+
+    def count(self, more: int) -> None:
+        """Note that a post has come, or was answered."""
+        with self._counting:
+            self.in_flight += more
+            self.most_in_flight = max(self.most_in_flight, self.in_flight)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def next_act(self) -> Act:
-        return self.script.popleft() if self.script else self.otherwise
+        try:
+            return self.script.popleft()
+        except IndexError:
+            return self.otherwise
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is what some acts are about."""
@@ -65,21 +75,25 @@ class JudgeServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     server: JudgeServer
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    asked: dict[str, Any]
+    """The body of the post that is being answered."""
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.posts.append(Post(self.path, headers, json.loads(raw)))
-        self.server.next_act()(self)
+        self.asked = json.loads(raw)
+        self.server.posts.append(Post(self.path, headers, self.asked, time.monotonic()))
+        self.server.count(1)
+        try:
+            self.server.next_act()(self)
+        finally:
+            self.server.count(-1)
 
     def do_GET(self) -> None:
         """A followed redirect would come as this."""
         self.server.posts.append(Post(self.path, {}, {}))
         self.answer(200, b"{}")
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        return self.server.posts[-1].body
 
     def answer(
         self,
@@ -107,15 +121,6 @@ def longest_first(task: dict[str, Any]) -> list[int]:
     candidates = task["candidates"]
     order = sorted(candidates, key=lambda each: (-len(each["response"]), each["id"]))
     return [each["id"] for each in order]
-
-
-def by_rubric(task: dict[str, Any]) -> list[int]:
-    dialogue = tuple(Message(turn["role"], turn["content"]) for turn in task["dialogue"])
-
-    def worth(candidate: dict[str, Any]) -> float:
-        return sum(points(dialogue, candidate["response"]).values())
-
-    return [each["id"] for each in sorted(task["candidates"], key=worth, reverse=True)]
 
 
 def task_of(body: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -159,6 +164,16 @@ def ranks(rule: Rule = longest_first) -> Act:
         handler.answer(200, json.dumps(completion(json.dumps(reply))).encode())
 
     return act
+
+
+def after(seconds: float, act: Act) -> Act:
+    """Do it late; a server that closes does not wait."""
+
+    def late(handler: Handler) -> None:
+        handler.server.closing.wait(seconds)
+        act(handler)
+
+    return late
 
 
 def says(text: str | None, **changes: Any) -> Act:
@@ -234,32 +249,6 @@ def packed(handler: Handler) -> None:
     handler.answer(200, bomb, headers={"content-encoding": "gzip"})
 
 
-BY_NAME: dict[str, Act] = {
-    "rank": ranks(),
-    "rubric": ranks(by_rubric),
-    "429": status(429),
-    "429-wait": status(429, headers={"retry-after": "5"}),
-    "quota": status(429, code="insufficient_quota"),
-    "500": status(500),
-    "401": status(401),
-    "400": status(400),
-    "404": status(404),
-    "hang": hangs,
-    "drop": drops_after_headers,
-    "half": half_a_body,
-    "html": html(),
-    "not-json": sends(b'{"choices": ['),
-    "prose": says("I like the first one best."),
-    "missing": says('{"ranking": [0]}'),
-    "duplicate": says('{"ranking": [0, 0, 1]}'),
-    "foreign": says('{"ranking": [0, 99]}'),
-    "refusal": says(None, refusal="I would rather not."),
-    "length": says('{"ranking": [', finish="length"),
-    "filter": says(None, finish="content_filter"),
-    "endless": endless,
-}
-
-
 @contextmanager
 def running_judge(
     script: Iterable[Act] = (), *, otherwise: Act | None = None, port: int = 0
@@ -274,25 +263,3 @@ def running_judge(
             server.closing.set()
             server.shutdown()
             thread.join()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A fake judge on loopback.")
-    parser.add_argument("--port", type=int, default=8123)
-    parser.add_argument("--acts", default="", help=f"first do these, of {', '.join(BY_NAME)}")
-    parser.add_argument("--otherwise", default="rank", choices=BY_NAME)
-    arguments = parser.parse_args()
-    script = [BY_NAME[name] for name in arguments.acts.split(",") if name]
-    with running_judge(
-        script, otherwise=BY_NAME[arguments.otherwise], port=arguments.port
-    ) as server:
-        sys.stdout.write(f"listening on {server.url}\n")
-        sys.stdout.flush()
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            sys.stdout.write(f"{len(server.posts)} posts\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,9 +2,7 @@
 
 import json
 import os
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -21,31 +19,27 @@ from app.core.spec.catalogue import (
     RubricJudge,
     entry_hash,
 )
-from app.core.spec.job import Full, JobSpec, Lora, OptimizerSpec
+from app.core.spec.job import Full, GenerationSpec, JobSpec, Lora, OptimizerSpec
 from app.core.spec.method import CycleAlign, ObjectiveSpec, Pro, Rrhf
-from worker.blackbox.asking import Ask, rank
-from worker.blackbox.failures import AskFailure, CredentialRejected
+from worker.blackbox.failures import CredentialRejected
 from worker.blackbox.local_lm import LocalLmBox
 from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
-from worker.blackbox.price import Price, cost_micros
 from worker.blackbox.recorded import RecordedBox, read_recording
 from worker.blackbox.rubric import RubricBox
-from worker.blackbox.tries import with_retries
-from worker.blackbox.types import BlackBox, Request, question_digest
-from worker.cycle.canonical import storable
-from worker.cycle.ports import Traits
+from worker.blackbox.types import BlackBox
 from worker.cycle.seeds import derive
-from worker.cycle.types import At, Question, Reply, Verdict
-from worker.ledger.judging import Asked, Cost, JudgeLedger
 from worker.methods.cyclealign import CycleConfig
 from worker.objectives import pro, rrhf
 from worker.objectives.types import Objective
+from worker.whitebox.continuous import ContinuousSampler
+from worker.whitebox.generate import GenerateSampler
 from worker.whitebox.load import FolderModel, HubModel, PackageModel, Source
-from worker.whitebox.opening import make_trainable, open_speaker
+from worker.whitebox.opening import Learning, MakeSampler, make_trainable, open_speaker
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.sample import Generation
 from worker.whitebox.schedule import OptimizerConfig
 from worker.whitebox.tuning import FullTuning, LoraTuning, Tuning
+from worker.whitebox.vllm import VllmSampler
 
 LOCAL_JUDGE_CONTEXT = 2048
 """Tokens of a local judge's prompt and reply together."""
@@ -87,6 +81,21 @@ def build_tuning(spec: Lora | Full) -> Tuning:
             assert_never(spec)
 
 
+def build_sampler(spec: GenerationSpec) -> MakeSampler | None:
+    """Choose what computes the samples; None leaves it to the model."""
+    match spec.sampler:
+        case "batched":
+            return None
+        case "generate":
+            return GenerateSampler
+        case "continuous":
+            return ContinuousSampler
+        case "vllm":
+            return VllmSampler
+        case _:
+            assert_never(spec.sampler)
+
+
 def build_policy(
     spec: JobSpec, entry: ModelEntry, *, steps: int, cache: Path, interrupted: Callable[[], bool]
 ) -> WhiteBox:
@@ -100,12 +109,22 @@ def build_policy(
     )
     source = build_source(entry)
     return make_trainable(
-        open_speaker(source, generation, chat=entry.chat, cache=cache, interrupted=interrupted),
+        open_speaker(
+            source,
+            generation,
+            chat=entry.chat,
+            cache=cache,
+            make_sampler=build_sampler(spec.generation),
+            interrupted=interrupted,
+        ),
         build_tuning(spec.model.tuning),
         build_objective(spec.method.objective),
         optimizer_config(spec.optimizer),
         total_updates=steps * spec.method.iterations,
         seed=derive(spec.seed, "tuning"),
+        learning=Learning(
+            spec.engine.shared_prompt, spec.engine.batch_tokens, spec.engine.checkpointing
+        ),
     )
 
 
@@ -129,6 +148,8 @@ def cycle_config(spec: JobSpec, method: CycleAlign) -> CycleConfig:
         iterations=method.iterations,
         candidates=method.candidates,
         concurrency=method.concurrency,
+        update=method.update,
+        staleness=method.staleness,
         teacher=method.teacher != "off",
         dynamic=method.dynamic_demonstrations,
         belief=method.belief,
@@ -179,75 +200,6 @@ def _local_judge(
         source, generation, chat=model.chat, cache=cache, interrupted=interrupted
     )
     return LocalLmBox(speaker, f"{entry.model}@{entry_hash(model)[:12]}")
-
-
-class LedgeredJudge:
-    """A black box asked through the ledger: found answers are reused, posts are counted."""
-
-    def __init__(
-        self,
-        box: BlackBox,
-        name: str,
-        ledger: JudgeLedger,
-        price: Price | None,
-        sleep: Callable[[float], None],
-    ) -> None:
-        self._box = box
-        self._name = name
-        self._ledger = ledger
-        self._price = price
-        self._sleep = sleep
-
-    @property
-    def traits(self) -> Traits:
-        """What the black box can do."""
-        return self._box.traits
-
-    def rank(self, at: At, question: Question) -> Verdict:
-        """Ask, with one re-ask after a malformed reply."""
-        ask: Ask = self._ask
-        return rank(self._box, at, question, ask)
-
-    def _ask(self, at: At, request: Request, question: Question) -> Reply:
-        asked = Asked(request.key(), self._name, question_digest(question), request.as_json())
-        known = self._ledger.find(at, asked)
-        if known is not None:
-            return known
-        seed = derive(0, "retry", request.key())
-        return with_retries(
-            lambda _: self._post(at, asked, request),
-            tries=self._box.tries,
-            sleep=self._sleep,
-            jitter_seed=seed,
-        )
-
-    def _post(self, at: At, asked: Asked, request: Request) -> Reply:
-        number = self._ledger.begin(at, asked)
-        start = time.monotonic()
-        try:
-            reply = self._box.ask(request)
-        except AskFailure as failure:
-            spent = time.monotonic() - start
-            self._ledger.failed(at, asked, number, failure.reason, failure.detail, spent)
-            raise
-        kept = replace(reply, text=storable(reply.text))
-        self._ledger.done(at, asked, number, kept, self._cost(reply), time.monotonic() - start)
-        return kept
-
-    def _cost(self, reply: Reply) -> Cost:
-        if self._price is None:
-            return Cost()
-        return Cost(cost_micros(self._price, reply), self._price.currency)
-
-
-def price_of(entry: JudgeEntry) -> Price | None:
-    """Return the price of a judge's replies; what runs here costs nothing."""
-    if not isinstance(entry, OpenAiJudge):
-        return Price("USD", 0, 0)
-    listed = entry.price
-    if listed is None:
-        return None
-    return Price(listed.currency, listed.input, listed.output, listed.cached_input)
 
 
 def read_spec(resolved: dict[str, Any]) -> JobSpec:

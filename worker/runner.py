@@ -12,7 +12,9 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,12 +22,10 @@ from typing import Any
 
 import torch
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
 
 from app.core.db import get_engine
-from app.core.errors import Fenced
 from app.core.lease import Lease
-from app.core.logging import get_logger, setup_logging
+from app.core.logging import setup_logging
 from app.core.models import Job
 from app.core.process import die_with_parent
 from app.core.settings import Settings, get_settings
@@ -33,31 +33,26 @@ from app.core.spec.catalogue import Catalogue, entry_hash, load_catalogue
 from app.core.spec.job import DemonstrationsSpec, JobSpec
 from app.core.storage import open_store
 from worker import parts
-from worker.blackbox.failures import AskFailure
 from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.events import Event, RoundEnded
+from worker.cycle.meter import metered_judge, metered_policy
+from worker.cycle.ports import Judge
 from worker.cycle.types import Demonstration
-from worker.ending import DONE, FENCED, FINAL, RETRY, STOPPED
+from worker.ending import DONE, STOPPED
+from worker.failure import Rejected, report
+from worker.judging import LedgeredJudge, open_judge
 from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.card import model_card
-from worker.ledger.checkpoints import CorruptCheckpoint, Shelf
-from worker.ledger.judging import JudgeLedger
+from worker.ledger.checkpoints import Shelf
 from worker.methods.cyclealign import cyclealign
+from worker.rank import Order, open_policy
 from worker.whitebox.checkpoint import load_training_state, save_checkpoint
-from worker.whitebox.errors import Interrupted, WhiteBoxError
+from worker.whitebox.figures import Gauge, open_gauge
 from worker.whitebox.policy import WhiteBox
 
 STATE_FILE = "training_state/method.json"
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "openai", "cyclealign")
-
-
-class Rejected(Exception):
-    """The job cannot run as it is; a retry would change nothing."""
-
-    def __init__(self, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -83,42 +78,6 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     return report(lambda: run(open_run(Lease(**grant), stopping)))
-
-
-def report(work: Callable[[], int]) -> int:
-    """Turn every way of ending into an exit code, and a failure into one line of JSON."""
-    try:
-        return work()
-    except Fenced:
-        return FENCED
-    except Interrupted:
-        return STOPPED
-    except Exception as error:  # noqa: BLE001 - the process ends here and the job must learn why
-        get_logger().exception("the runner failed")
-        return _say(*explain(error))
-
-
-def explain(error: Exception) -> tuple[int, str, str]:
-    """Say for a failure: the exit code, a stable code, and a detail for the user."""
-    detail = str(error) or type(error).__name__
-    match error:
-        case Rejected():
-            return FINAL, error.code, detail
-        case AskFailure():
-            return (RETRY if error.retryable else FINAL), f"judge_{error.reason}", error.detail
-        case WhiteBoxError():
-            return FINAL, f"white_box_{type(error).__name__}", detail
-        case CorruptCheckpoint():
-            return RETRY, "checkpoint_corrupt", detail
-        case OperationalError() | OSError():
-            return RETRY, "unavailable", detail.splitlines()[0]
-        case _:
-            return RETRY, "internal_error", f"{type(error).__name__}: {detail}"
-
-
-def _say(code: int, name: str, detail: str) -> int:
-    print(json.dumps({"code": str(name), "detail": detail[:2000]}), flush=True)  # noqa: T201 - the supervisor reads it
-    return code
 
 
 def open_run(lease: Lease, stopping: threading.Event) -> Run:
@@ -159,11 +118,16 @@ def run(run: Run, most_events: int | None = None) -> int:
     if run.settings.threads:
         torch.set_num_threads(run.settings.threads)
     run.book.start(environment())
-    with tempfile.TemporaryDirectory(prefix="cyclealign-") as scratch:
-        policy, events = _begin(run, Path(scratch))
+    with (
+        tempfile.TemporaryDirectory(prefix="cyclealign-") as scratch,
+        _judge(run) as judge,
+        _policy(run) as policy,
+    ):
+        gauge, events = _begin(run, policy, judge, Path(scratch))
         for event in itertools.islice(events, most_events):
             run.book.record(event)
             if isinstance(event, RoundEnded):
+                run.book.measure(event.round, gauge.figures())
                 _round_ended(run, policy, event, Path(scratch))
             if _finished(event):
                 return DONE
@@ -176,39 +140,51 @@ def _finished(event: Event) -> bool:
     return isinstance(event, RoundEnded) and event.done
 
 
-def _begin(run: Run, scratch: Path) -> tuple[WhiteBox, Iterator[Event]]:
-    prompts = inputs.read_prompts(run.engine, run.job.id, "align")
-    cache = (run.settings.data_dir / "models").absolute()
+def _judge(run: Run) -> AbstractContextManager[LedgeredJudge]:
+    entry = run.catalogue.judges[run.spec.judge.name]
     interrupted = run.stopping.is_set
-    entry = run.catalogue.models[run.spec.model.name]
-    policy = parts.build_policy(
-        run.spec, entry, steps=len(prompts), cache=cache, interrupted=interrupted
-    )
-    judge_entry = run.catalogue.judges[run.spec.judge.name]
-    box = parts.build_judge(judge_entry, run.catalogue, cache=cache, interrupted=interrupted)
-    judge = parts.LedgeredJudge(
+    box = parts.build_judge(entry, run.catalogue, cache=_cache(run), interrupted=interrupted)
+    return open_judge(
         box,
+        entry,
         run.spec.judge.name,
-        JudgeLedger(run.book),
-        parts.price_of(judge_entry),
-        lambda seconds: wait(run.stopping, seconds),
+        run.book,
+        interrupted=interrupted,
+        stop_grace_seconds=run.settings.stop_grace_seconds,
     )
+
+
+def _cache(run: Run) -> Path:
+    return (run.settings.data_dir / "models").absolute()
+
+
+def _policy(run: Run) -> AbstractContextManager[WhiteBox]:
+    order = Order(
+        run.job.resolved,
+        run.catalogue.models[run.spec.model.name].model_dump(mode="json"),
+        steps=run.job.steps_total,
+        cache=str(_cache(run)),
+        threads=run.settings.threads,
+    )
+    return open_policy(order, run.stopping.is_set)
+
+
+def _begin(
+    run: Run, policy: WhiteBox, judge: Judge, scratch: Path
+) -> tuple[Gauge, Iterator[Event]]:
+    prompts = inputs.read_prompts(run.engine, run.job.id, "align")
+    rows = run.spec.method.concurrency * run.spec.method.candidates
+    gauge = open_gauge(policy.speaker, rows, time.perf_counter)
     events = cyclealign(
         prompts=prompts,
         static=read_static(run),
         held_out=inputs.read_prompts(run.engine, run.job.id, "held_out"),
-        policy=policy,
-        judge=judge,
+        policy=metered_policy(policy, gauge.meter),
+        judge=metered_judge(judge, gauge.meter),
         config=parts.cycle_config(run.spec, run.spec.method),
         state=_resume(run, policy, scratch),
     )
-    return policy, events
-
-
-def wait(stopping: threading.Event, seconds: float) -> None:
-    """Sleep, or raise `Interrupted` as soon as the runner is asked to stop."""
-    if stopping.wait(seconds):
-        raise Interrupted("waiting for the judge was interrupted")
+    return gauge, events
 
 
 def _resume(run: Run, policy: WhiteBox, scratch: Path) -> dict[str, Any] | None:

@@ -21,6 +21,16 @@ MEANING: dict[str, tuple[str, str | None]] = {
     "agreement/share": ("share", "up"),
     "judge/score": ("score", "up"),
     "step/iterations": ("iterations", "down"),
+    "speed/samples": ("samples/s", "up"),
+    "speed/generated_tokens": ("tokens/s", "up"),
+    "speed/trained_tokens": ("tokens/s", "up"),
+    "speed/efficiency": ("share", "up"),
+    "time/sampling": ("share", None),
+    "time/judging": ("share", "down"),
+    "time/learning": ("share", None),
+    "time/idle": ("share", "down"),
+    "lanes/busy": ("prompts", "up"),
+    "memory/peak": ("bytes", "down"),
 }
 """Unit and better direction of the series that runs write."""
 

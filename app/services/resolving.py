@@ -19,6 +19,8 @@ PRESETS: dict[str, dict[Path, Any]] = {
         ("method", "objective", "lambda"): 4.0,
         ("method", "iterations"): 5,
         ("method", "concurrency"): 1,
+        ("method", "update"): "per_prompt",
+        ("method", "staleness"): 0,
         ("optimizer", "lr"): 5e-5,
         ("generation", "max_length"): 512,
     }
@@ -81,6 +83,8 @@ def spec_faults(spec: JobSpec, entries: Entries) -> Iterator[FaultAt]:
     values = settled(spec)
     yield from _length_faults(values)
     yield from _iteration_faults(spec, values)
+    yield from _lane_faults(values)
+    yield from _rank_faults(values)
     if entries.traits is not None:
         yield from _trait_faults(spec, entries.traits)
 
@@ -117,6 +121,30 @@ def _iteration_faults(spec: JobSpec, values: dict[str, Any]) -> Iterator[FaultAt
             path,
             "'method.dynamic_demonstrations' could have no effect with one of "
             "'method.iterations': demonstrations are read from the second on.",
+        )
+
+
+def _lane_faults(values: dict[str, Any]) -> Iterator[FaultAt]:
+    if values["method"]["staleness"] and values["method"]["concurrency"] == 1:
+        yield _inconsistent(
+            ("method", "staleness"),
+            "'method.staleness' needs two lanes of 'method.concurrency' or more: one half is "
+            "sampled while the other is judged.",
+        )
+
+
+def _rank_faults(values: dict[str, Any]) -> Iterator[FaultAt]:
+    engine = values["engine"]
+    if engine["zero"] is not None:
+        return
+    if engine["ranks"] > 1:
+        yield _inconsistent(
+            ("engine", "ranks"), "More than one of 'engine.ranks' needs 'engine.zero', 2 or 3."
+        )
+    if engine["offload_optimizer"]:
+        yield _inconsistent(
+            ("engine", "offload_optimizer"),
+            "'engine.offload_optimizer' needs 'engine.zero', 2 or 3; one rank is enough.",
         )
 
 

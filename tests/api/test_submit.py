@@ -181,6 +181,22 @@ def test_every_fault_of_a_job_is_reported_at_once(client: TestClient, engine: En
             "inconsistent_parameters",
         ),
         (
+            {"method": {"concurrency": 1, "staleness": 1}},
+            "/method/staleness",
+            "inconsistent_parameters",
+        ),
+        ({"engine": {"ranks": 2}}, "/engine/ranks", "inconsistent_parameters"),
+        (
+            {"engine": {"offload_optimizer": True}},
+            "/engine/offload_optimizer",
+            "inconsistent_parameters",
+        ),
+        (
+            {"preset": "paper", "method": {"staleness": 1}},
+            "/method/staleness",
+            "inconsistent_parameters",
+        ),
+        (
             {"preset": "paper", "method": {"candidates": 4}},
             "/method/candidates",
             "inconsistent_parameters",

@@ -44,4 +44,4 @@ def test_every_user_table_names_its_workspace() -> None:
     without = {
         table.name for table in Base.metadata.sorted_tables if "workspace_id" not in table.columns
     }
-    assert without == {"artifact_chunks", "workers"}
+    assert without == {"artifact_chunks", "judge_limits", "workers"}

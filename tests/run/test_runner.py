@@ -26,6 +26,7 @@ from tests.run.conftest import job_of
 from worker import runner
 from worker.cycle.events import RoundEnded
 from worker.ending import DONE, STOPPED
+from worker.failure import Rejected
 from worker.ledger.book import Book
 
 
@@ -147,7 +148,7 @@ def test_a_changed_catalogue_entry_fails_the_job_with_a_word_on_what_to_do(
     submit()
     text = operator.read_text().replace("[judges.rubric]", 'license = "MIT"\n[judges.rubric]')
     operator.write_text(text)
-    with pytest.raises(runner.Rejected, match="not the one that this job was made for"):
+    with pytest.raises(Rejected, match="not the one that this job was made for"):
         runner.open_run(take(), threading.Event())
 
 

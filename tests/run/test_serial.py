@@ -12,7 +12,8 @@ from worker.blackbox.rubric import RubricBox
 from worker.blackbox.types import Request
 from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.events import Event, Iterated
-from worker.cycle.types import At, Message, Prompt, Question, Reply, Verdict
+from worker.cycle.ports import Answered, Pending
+from worker.cycle.types import At, Message, Prompt, Question, Reply
 from worker.methods.cyclealign import CycleConfig, cyclealign
 from worker.objectives.pro import Pro
 from worker.objectives.rrhf import Rrhf
@@ -35,11 +36,11 @@ class DirectJudge:
 
     traits = RubricBox.traits
 
-    def rank(self, at: At, question: Question) -> Verdict:
+    def submit(self, at: At, question: Question) -> Pending:
         def ask(_: At, request: Request, __: Question) -> Reply:
             return RubricBox().ask(request)
 
-        return rank(RubricBox(), at, question, ask)
+        return Answered(rank(RubricBox(), at, question, ask))
 
 
 def policy(folder: Path, objective: Objective) -> WhiteBox:

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import tiny_model_folder
-from worker.cycle.types import Message, Prompt, TrainingRanking
+from worker.cycle.ports import SampleRequest
+from worker.cycle.types import Learned, Message, Prompt, Sample, TrainingRanking
 from worker.objectives.pro import Pro
 from worker.whitebox.load import FolderModel
-from worker.whitebox.opening import make_trainable, open_speaker
+from worker.whitebox.opening import Learning, make_trainable, open_speaker
 from worker.whitebox.policy import Speaker, WhiteBox
 from worker.whitebox.sample import Generation
 from worker.whitebox.schedule import OptimizerConfig
@@ -22,6 +23,18 @@ ADAMW = OptimizerConfig(lr=1e-2)
 
 def ask(text: str, step: int = 0) -> Prompt:
     return Prompt(step, (Message("user", text),))
+
+
+def sampled(speaker: Speaker | WhiteBox, *requests: SampleRequest) -> list[list[Sample]]:
+    """The samples of each request, in the order of requests."""
+    found = dict(speaker.sample(requests))
+    return [found[i] for i in range(len(requests))]
+
+
+def taught(policy: WhiteBox, ranking: TrainingRanking) -> Learned:
+    """One step on one ranking."""
+    [learned] = policy.learn([ranking])
+    return learned
 
 
 def lesson(prompt: Prompt, *texts: str) -> TrainingRanking:
@@ -51,11 +64,11 @@ def make_policy(chat_model: Path) -> Callable[..., WhiteBox]:
         tuning: Tuning = LORA,
         optimizer: OptimizerConfig = ADAMW,
         generation: Generation = GENERATION,
-        chunk: int | None = None,
+        learning: Learning | None = None,
     ) -> WhiteBox:
         fresh = open_speaker(FolderModel(chat_model), generation)
         return make_trainable(
-            fresh, tuning, Pro(), optimizer, total_updates=10, seed=1, chunk=chunk
+            fresh, tuning, Pro(), optimizer, total_updates=10, seed=1, learning=learning
         )
 
     return make

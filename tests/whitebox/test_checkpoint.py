@@ -11,8 +11,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.whitebox.conftest import LORA, ask, lesson
-from worker.cycle.ports import SampleRequest
+from tests.whitebox.conftest import LORA, ask, lesson, sampled, taught
+from worker.cycle.ports import Answers, SampleRequest
 from worker.cycle.types import Prompt, Sample
 from worker.whitebox.checkpoint import load_training_state, save_checkpoint
 from worker.whitebox.errors import StateMismatch
@@ -26,13 +26,18 @@ LESSONS = [
     lesson(ask("And a number?"), "Seven.", "Blue, I think.", "Never."),
     lesson(PROMPT, "Red.", "Perhaps."),
 ]
+ASKED = SampleRequest(PROMPT, (1, 2, 3))
 ADAMW = OptimizerConfig(lr=1e-2, schedule="cosine", warmup_updates=1, weight_decay=0.1)
 SGD = OptimizerConfig(kind="sgd", lr=1e-2)
 
 
+def _scored(policy: WhiteBox, samples: list[Sample]) -> list[float]:
+    return policy.score([Answers(PROMPT, tuple(samples))])[0]
+
+
 def _learn(policy: WhiteBox, count: int) -> None:
     for ranking in LESSONS[:count]:
-        policy.learn(ranking)
+        taught(policy, ranking)
 
 
 def _save(policy: WhiteBox, folder: Path, **what: Any) -> Path:
@@ -51,7 +56,7 @@ def test_a_resumed_run_takes_the_very_update_of_the_unbroken_one(
     resumed = make_policy(tuning, optimizer)
     load_training_state(resumed, tmp_path)
     assert resumed.version == 2
-    assert resumed.learn(LESSONS[2]) == unbroken.learn(LESSONS[2])
+    assert taught(resumed, LESSONS[2]) == taught(unbroken, LESSONS[2])
     for name, weight in unbroken.learner.parameters.items():
         assert torch.equal(weight, resumed.learner.parameters[name]), name
 
@@ -63,7 +68,7 @@ def test_a_state_saved_before_the_first_update_resumes_too(
     _save(start, tmp_path)
     resumed = make_policy()
     load_training_state(resumed, tmp_path)
-    assert resumed.learn(LESSONS[0]) == start.learn(LESSONS[0])
+    assert taught(resumed, LESSONS[0]) == taught(start, LESSONS[0])
 
 
 @pytest.mark.parametrize(
@@ -100,10 +105,10 @@ def test_plain_peft_and_plain_transformers_reproduce_the_policy(
     make_policy: Callable[..., WhiteBox], chat_model: Path, tmp_path: Path
 ) -> None:
     policy = make_policy()
-    start = policy.score(PROMPT, policy.sample([SampleRequest(PROMPT, (1, 2, 3))])[0])
+    start = _scored(policy, sampled(policy, ASKED)[0])
     _learn(policy, 3)
-    (samples,) = policy.sample([SampleRequest(PROMPT, (1, 2, 3))])
-    want = policy.score(PROMPT, samples)
+    (samples,) = sampled(policy, ASKED)
+    want = _scored(policy, samples)
     assert want != pytest.approx(start, abs=1e-2)
     _save(policy, tmp_path, merged=True)
     with warnings.catch_warnings():
@@ -113,7 +118,7 @@ def test_plain_peft_and_plain_transformers_reproduce_the_policy(
     assert _means(adapted, policy, PROMPT, samples) == pytest.approx(want, abs=1e-4)
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert _means(merged, policy, PROMPT, samples) == pytest.approx(want, abs=1e-4)
-    assert policy.score(PROMPT, samples) == want
+    assert _scored(policy, samples) == want
 
 
 def test_full_tuning_saves_the_model_itself_and_no_adapter(

@@ -7,9 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.whitebox.conftest import GENERATION, ask
+from tests.whitebox.conftest import GENERATION, ask, sampled
 from worker.cycle.ports import SampleRequest
 from worker.cycle.types import Sample
+from worker.whitebox.chat import Chat
+from worker.whitebox.decode import BatchedSampler
 from worker.whitebox.draw import draw, uniforms
 from worker.whitebox.errors import Interrupted, NoRoom
 from worker.whitebox.load import FolderModel
@@ -26,7 +28,7 @@ REQUESTS = [
 
 def _each_alone(speaker: Speaker) -> list[list[Sample]]:
     return [
-        [speaker.sample([SampleRequest(r.prompt, (seed,))])[0][0] for seed in r.seeds]
+        [sampled(speaker, SampleRequest(r.prompt, (seed,)))[0][0] for seed in r.seeds]
         for r in REQUESTS
     ]
 
@@ -36,14 +38,18 @@ def _tokens(samples: list[list[Sample]]) -> list[list[tuple[int, ...]]]:
 
 
 def _with(speaker: Speaker, **settings: float) -> Speaker:
-    fields = {**vars(GENERATION), **settings}
-    return Speaker(speaker.model, speaker.chat, Generation(**fields))
+    return _speaking(speaker, speaker.chat, Generation(**{**vars(GENERATION), **settings}))
+
+
+def _speaking(speaker: Speaker, chat: Chat, generation: Generation) -> Speaker:
+    sampler = BatchedSampler(speaker.model, chat, generation)
+    return Speaker(speaker.model, chat, generation, sampler)
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.9])
 def test_a_row_is_sampled_alike_alone_and_in_a_batch(speaker: Speaker, top_p: float) -> None:
     nucleus = _with(speaker, top_p=top_p)
-    together = nucleus.sample(REQUESTS)
+    together = sampled(nucleus, *REQUESTS)
     alone = _each_alone(nucleus)
     assert _tokens(together) == _tokens(alone)
     for ours, theirs in zip(chain(*together), chain(*alone), strict=True):
@@ -54,27 +60,27 @@ def test_rows_that_leave_a_batch_early_do_not_disturb_the_others(speaker: Speake
     """With 24 of 259 tokens as ends, rows finish one by one and the batch shrinks several times."""
     prompt, seeds = ask("Hello"), tuple(range(12))
     terse = replace(speaker.chat, stop_ids=frozenset(range(24)))
-    patient = replace(_with(speaker, max_new_tokens=60), chat=terse)
-    (together,) = patient.sample([SampleRequest(prompt, seeds)])
+    patient = _speaking(speaker, terse, replace(GENERATION, max_new_tokens=60))
+    (together,) = sampled(patient, SampleRequest(prompt, seeds))
     assert len({len(s.tokens) for s in together}) > 6
     assert sum(s.finish == "stop" for s in together) > 6
-    alone = [patient.sample([SampleRequest(prompt, (seed,))])[0][0] for seed in seeds]
+    alone = [sampled(patient, SampleRequest(prompt, (seed,)))[0][0] for seed in seeds]
     assert [s.tokens for s in together] == [s.tokens for s in alone]
 
 
 def test_splitting_into_small_batches_changes_no_token(speaker: Speaker) -> None:
     small = _with(speaker, batch_tokens=150)
-    assert _tokens(small.sample(REQUESTS)) == _tokens(speaker.sample(REQUESTS))
+    assert _tokens(sampled(small, *REQUESTS)) == _tokens(sampled(speaker, *REQUESTS))
 
 
 def test_the_same_seed_gives_the_same_response_and_another_seed_another(speaker: Speaker) -> None:
-    first, again, other = speaker.sample([SampleRequest(ask("Hello"), (7, 7, 8))])[0]
+    first, again, other = sampled(speaker, SampleRequest(ask("Hello"), (7, 7, 8)))[0]
     assert first == again
     assert first.tokens != other.tokens
 
 
 def test_rows_end_at_the_end_token_or_at_the_limit(speaker: Speaker) -> None:
-    samples = speaker.sample([SampleRequest(ask("Hello"), tuple(range(200)))])[0]
+    samples = sampled(speaker, SampleRequest(ask("Hello"), tuple(range(200))))[0]
     finishes = {s.finish for s in samples}
     assert finishes == {"stop", "length"}
     for sample in samples:
@@ -89,15 +95,15 @@ def test_rows_end_at_the_end_token_or_at_the_limit(speaker: Speaker) -> None:
 
 def test_a_caller_may_interrupt_between_two_tokens(speaker: Speaker) -> None:
     answers = iter([False, False, True])
-    impatient = Speaker(speaker.model, speaker.chat, GENERATION, lambda: next(answers))
+    impatient = replace(speaker, interrupted=lambda: next(answers))
     with pytest.raises(Interrupted):
-        impatient.sample(REQUESTS)
+        sampled(impatient, *REQUESTS)
 
 
 def test_a_stream_ends_with_the_sampled_text(speaker: Speaker) -> None:
     prompt = ask("Hello")
     *_, last = speaker.stream(prompt.messages, seed=3)
-    assert last == speaker.sample([SampleRequest(prompt, (3,))])[0][0].text
+    assert last == sampled(speaker, SampleRequest(prompt, (3,)))[0][0].text
 
 
 def test_lengths_without_room_for_a_prompt_are_refused(speaker: Speaker) -> None:
@@ -107,7 +113,7 @@ def test_lengths_without_room_for_a_prompt_are_refused(speaker: Speaker) -> None
 
 def test_a_low_temperature_is_greedy_and_the_recorded_logprob_stays_raw(speaker: Speaker) -> None:
     request = SampleRequest(ask("Hello"), (1, 2))
-    cold = _with(speaker, temperature=1e-4, max_new_tokens=1).sample([request])[0]
+    cold = sampled(_with(speaker, temperature=1e-4, max_new_tokens=1), request)[0]
     warm = _with(speaker, max_new_tokens=1)
     assert cold[0].tokens == cold[1].tokens
     ids = torch.tensor([warm.prompt_ids(request.prompt.messages)])

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.whitebox.conftest import LORA, ask, lesson
-from worker.cycle.ports import SampleRequest
+from tests.whitebox.conftest import LORA, ask, lesson, sampled, taught
+from worker.cycle.ports import Answers, SampleRequest
 from worker.objectives.rrhf import Rrhf
 from worker.whitebox.learn import Learner, Lesson
 from worker.whitebox.policy import Speaker, WhiteBox
 from worker.whitebox.schedule import OptimizerConfig
-from worker.whitebox.score import response_logprobs, token_logprobs
+from worker.whitebox.score import Scorer
+from worker.whitebox.strips import SharedPrompt, Texts
 from worker.whitebox.tuning import FullTuning, Tuning
 
 PROMPT = (5, 80, 13, 44, 97, 200)
@@ -24,36 +25,70 @@ def _by_hand(model: Any, response: tuple[int, ...]) -> Any:
     return logits.log_softmax(-1).gather(-1, torch.tensor(response)[:, None]).sum()
 
 
-def test_a_score_is_that_of_a_plain_forward_whatever_stands_beside_it(speaker: Speaker) -> None:
+@pytest.fixture(params=["on", "off"])
+def shared(request: pytest.FixtureRequest) -> Any:
+    """Both ways of laying responses behind their prompt."""
+    return request.param
+
+
+def _means(model: Any, shared: SharedPrompt, *responses: tuple[int, ...]) -> torch.Tensor:
+    return Scorer(model, shared_prompt=shared).means([Texts(PROMPT, responses)])[0]
+
+
+def test_a_score_is_that_of_a_plain_forward_whatever_stands_beside_it(
+    speaker: Speaker, shared: SharedPrompt
+) -> None:
     model = speaker.model
-    together, counts = response_logprobs(model, PROMPT, [SHORT, LONG, OTHER])
-    assert counts.tolist() == [3, 7, 2]
+    together = _means(model, shared, SHORT, LONG, OTHER)
     for got, response in zip(together, (SHORT, LONG, OTHER), strict=True):
-        assert got.item() == pytest.approx(_by_hand(model, response).item(), abs=1e-5)
-        alone, _ = response_logprobs(model, PROMPT, [response])
-        assert got.item() == pytest.approx(alone.item(), abs=1e-5)
+        plain = _by_hand(model, response).item() / len(response)
+        assert got.item() == pytest.approx(plain, abs=1e-5)
+        assert got.item() == pytest.approx(_means(model, shared, response).item(), abs=1e-5)
 
 
-def test_sharing_the_prompt_gives_the_gradient_of_separate_sequences(speaker: Speaker) -> None:
-    model = speaker.model.requires_grad_(requires_grad=True)
-    sums, counts = response_logprobs(model, PROMPT, [SHORT, LONG])
-    shared = torch.autograd.grad((sums / counts).sum(), list(model.parameters()))
+def test_the_order_of_responses_changes_no_bit(speaker: Speaker, shared: SharedPrompt) -> None:
+    one = _means(speaker.model, shared, SHORT, LONG, OTHER)
+    other = _means(speaker.model, shared, OTHER, SHORT, LONG)
+    assert torch.equal(one, other[[1, 2, 0]])
+
+
+@pytest.mark.parametrize("tuning", [LORA, FullTuning()])
+def test_the_gradient_is_that_of_separate_sequences(
+    make_policy: Callable[..., WhiteBox], tuning: Tuning, shared: SharedPrompt
+) -> None:
+    learner = make_policy(tuning).learner
+    weights, model = list(learner.parameters.values()), learner.scorer.model
+    with torch.no_grad():
+        for weight in weights:  # an adapter that changes nothing yet gets half its gradients as 0
+            noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+            weight.add_(noise, alpha=0.01)
+    ours = torch.autograd.grad(_means(model, shared, SHORT, LONG).sum(), weights)
     apart = _by_hand(model, SHORT) / 3 + _by_hand(model, LONG) / 7
-    plain = torch.autograd.grad(apart, list(model.parameters()))
-    for ours, theirs in zip(shared, plain, strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-5)
+    for one, other in zip(ours, torch.autograd.grad(apart, weights), strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
 
 
-def test_scoring_in_chunks_gives_the_same_scores(speaker: Speaker) -> None:
-    whole, _ = response_logprobs(speaker.model, PROMPT, [SHORT, LONG, OTHER])
-    parts, _ = response_logprobs(speaker.model, PROMPT, [SHORT, LONG, OTHER], chunk=1)
-    assert torch.allclose(whole, parts, atol=1e-5)
+def test_several_prompts_share_a_pass(speaker: Speaker, shared: SharedPrompt) -> None:
+    scorer = Scorer(speaker.model, shared_prompt=shared)
+    texts = [Texts(PROMPT, (SHORT, LONG)), Texts(PROMPT[:2], (OTHER,))]
+    both = scorer.means(texts)
+    for one, text in zip(both, texts, strict=True):
+        assert torch.allclose(one, scorer.means([text])[0], atol=1e-5)
 
 
-def test_a_prompt_of_one_token_is_scored(speaker: Speaker) -> None:
+def test_a_small_budget_gives_the_same_scores(speaker: Speaker, shared: SharedPrompt) -> None:
+    texts = [Texts(PROMPT, (SHORT, LONG, OTHER)), Texts(PROMPT[:2], (OTHER,))]
+    whole = Scorer(speaker.model, shared_prompt=shared).values(texts)
+    parts = Scorer(speaker.model, shared_prompt=shared, batch_tokens=14)
+    assert len(parts.parts(texts[0])) == 3
+    for one, other in zip(whole, parts.values(texts), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_a_prompt_of_one_token_is_scored(speaker: Speaker, shared: SharedPrompt) -> None:
     logits = speaker.model(torch.tensor([[5, *SHORT]])).logits[0, :-1]
-    want = logits.log_softmax(-1).gather(-1, torch.tensor(SHORT)[:, None]).sum()
-    got, _ = response_logprobs(speaker.model, (5,), [SHORT])
+    want = logits.log_softmax(-1).gather(-1, torch.tensor(SHORT)[:, None]).mean()
+    [got] = Scorer(speaker.model, shared_prompt=shared).means([Texts((5,), (SHORT,))])
     assert got.item() == pytest.approx(want.item(), abs=1e-5)
 
 
@@ -67,8 +102,8 @@ def _indifferent(speaker: Speaker) -> torch.nn.Module:
 
 
 def test_three_and_seven_equally_likely_tokens_have_the_same_mean(speaker: Speaker) -> None:
-    sums, counts = response_logprobs(_indifferent(speaker), PROMPT, [SHORT, LONG])
-    assert (sums / counts).tolist() == pytest.approx([-math.log(259)] * 2, abs=1e-5)
+    means = _means(_indifferent(speaker), "auto", SHORT, LONG)
+    assert means.tolist() == pytest.approx([-math.log(259)] * 2, abs=1e-5)
 
 
 @pytest.mark.parametrize("order", [(SHORT, LONG), (LONG, SHORT)])
@@ -76,10 +111,9 @@ def test_rrhf_sees_no_inversion_between_lengths(
     speaker: Speaker, order: tuple[tuple[int, ...], ...]
 ) -> None:
     """RRHF's released code divides by the padded length, so a longer response scores lower."""
-    learner = Learner(
-        _indifferent(speaker), Rrhf(weight=0.0), OptimizerConfig(kind="sgd"), total_updates=1
-    )
-    learned = learner.learn(Lesson(PROMPT, order, ((0,), (1,)), target=0))
+    scorer = Scorer(_indifferent(speaker))
+    learner = Learner(scorer, Rrhf(weight=0.0), OptimizerConfig(kind="sgd"), total_updates=1)
+    [learned] = learner.learn([Lesson(Texts(PROMPT, order), ((0,), (1,)), target=0)])
     assert learned.rank_loss == pytest.approx(0.0, abs=1e-5)
 
 
@@ -89,13 +123,13 @@ def test_the_logprob_recorded_in_sampling_is_the_scoring_passs(
 ) -> None:
     policy = make_policy(tuning)
     prompt = ask("Why is the sky blue?")
-    policy.learn(lesson(prompt, "Because of Rayleigh.", "No."))
-    (samples,) = policy.sample([SampleRequest(prompt, tuple(range(12)))])
+    taught(policy, lesson(prompt, "Because of Rayleigh.", "No."))
+    (samples,) = sampled(policy, SampleRequest(prompt, tuple(range(12))))
     recorded = [s.logprob / len(s.tokens) for s in samples]
-    assert policy.score(prompt, samples) == pytest.approx(recorded, abs=1e-4)
+    assert policy.score([Answers(prompt, tuple(samples))])[0] == pytest.approx(recorded, abs=1e-4)
     assert {s.version for s in samples} == {1}
 
 
 def test_an_empty_response_has_no_score(speaker: Speaker) -> None:
     with pytest.raises(ValueError, match="empty"):
-        token_logprobs(speaker.model, PROMPT, [SHORT, ()])
+        _means(speaker.model, "auto", SHORT, ())

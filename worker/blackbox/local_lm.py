@@ -64,7 +64,7 @@ class LocalLmBox:
         if len(ids) > room:
             raise BadRequest(f"the prompt takes {len(ids)} tokens, and there is room for {room}")
         asked = SampleRequest(Prompt(0, request.messages), (SEED,))
-        [[sample]] = self._speaker.sample([asked])
+        [(_, [sample])] = self._speaker.sample([asked])
         return Reply(
             storable(sample.text),
             sample.finish,

@@ -15,6 +15,8 @@ from worker.blackbox.failures import NotOpenAi, TimedOut
 CONNECT_SECONDS = 5.0
 MAX_BODY_BYTES = 1024 * 1024
 
+_UNCOUNTED = httpx2.Limits()
+"""Whoever posts bounds the calls in flight; a second bound here would only time out."""
 _SENT_HEADERS = frozenset({"host", "content-type", "content-length", "accept", "user-agent"})
 
 
@@ -32,7 +34,7 @@ class GuardedTransport(httpx2.BaseTransport):
     """The plain transport between our own rules for headers, size, packing and time."""
 
     def __init__(self, credential: str | None, timeout_seconds: float) -> None:
-        self._inner = httpx2.HTTPTransport(trust_env=False)
+        self._inner = httpx2.HTTPTransport(trust_env=False, limits=_UNCOUNTED)
         self._credential = credential
         self._timeout_seconds = timeout_seconds
 

@@ -1,6 +1,6 @@
 """What a method needs of the outside: a policy to train and a judge to ask."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,14 @@ class SampleRequest:
     seeds: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """A prompt with samples of it."""
+
+    prompt: Prompt
+    samples: tuple[Sample, ...]
+
+
 class Policy(Protocol):
     """The white box. No tensor crosses this line."""
 
@@ -23,16 +31,24 @@ class Policy(Protocol):
         """Optimizer steps taken so far."""
         ...
 
-    def sample(self, requests: Sequence[SampleRequest]) -> list[list[Sample]]:
-        """Sample all requests in one batch under the current weights."""
+    def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:
+        """Sample all requests under the current weights.
+
+        Yields a request's index and its samples, one a seed, as soon as all of them are complete,
+        in an order that depends on weights and requests alone.
+        """
         ...
 
-    def score(self, prompt: Prompt, samples: Sequence[Sample]) -> list[float]:
+    def score(self, answers: Sequence[Answers]) -> list[list[float]]:
         """Token-mean log-probability of each sample under the current weights, in nats."""
         ...
 
-    def learn(self, ranking: TrainingRanking) -> Learned:
-        """Take one optimizer step on one ranking."""
+    def foresee(self, answers: Answers) -> None:
+        """Do now what the next `learn` would do first if it ranked these; results stay the same."""
+        ...
+
+    def learn(self, rankings: Sequence[TrainingRanking]) -> list[Learned]:
+        """Take one optimizer step on the mean loss of the rankings; one record each."""
         ...
 
 
@@ -46,6 +62,33 @@ class Traits:
     gives_scores: bool
 
 
+class Pending(Protocol):
+    """A question on its way."""
+
+    def done(self) -> bool:
+        """Whether `result` would return, or raise, at once."""
+        ...
+
+    def result(self) -> Verdict:
+        """Wait for the verdict; raises what asking raised."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A verdict that is already here, from judges that answer in place."""
+
+    verdict: Verdict
+
+    def done(self) -> bool:
+        """It is here."""
+        return True
+
+    def result(self) -> Verdict:
+        """Return it."""
+        return self.verdict
+
+
 class Judge(Protocol):
     """The black box, asked through the ledger."""
 
@@ -54,8 +97,8 @@ class Judge(Protocol):
         """What this judge can do."""
         ...
 
-    def rank(self, at: At, question: Question) -> Verdict:
-        """Ask once, with one re-ask after a malformed reply; never answered twice for money."""
+    def submit(self, at: At, question: Question) -> Pending:
+        """Ask, with one re-ask after a malformed reply; never answered twice for money."""
         ...
 
 

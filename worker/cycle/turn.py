@@ -1,11 +1,12 @@
 """One turn of a lane up to the judge: its samples become candidates, a belief and a question."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from worker.cycle.candidates import kept, merge
 from worker.cycle.events import Iterated, Outcome
 from worker.cycle.lanes import Lane
+from worker.cycle.ports import Answers
 from worker.cycle.ranking import from_scores, is_ranking_of, relabel
 from worker.cycle.types import (
     At,
@@ -27,16 +28,33 @@ class Turn:
 
     lane: Lane
     round: int
+    """The round that learns from it."""
     samples: tuple[Sample, ...]
     merged: Mapping[int, int]
-    candidates: tuple[Candidate, ...]
     presented: tuple[int, ...]
     question: Question | None
+    beliefs: Mapping[int, float] = field(default_factory=dict)
+    """Token-mean log-probability of each distinct sample under the weights that sampled it."""
 
     @property
     def at(self) -> At:
         """Its place in the run."""
         return place(self.lane)
+
+    @property
+    def wants_response(self) -> bool:
+        """Whether the judge was asked to write a better answer."""
+        return self.question is not None and self.question.wants_response
+
+    @property
+    def answers(self) -> Answers:
+        """The samples that may be judged, in the order of sampling."""
+        return Answers(self.lane.prompt, tuple(self.samples[k] for k in distinct(self.samples)))
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The distinct samples with the white box's belief in them."""
+        return tuple(Candidate(k, self.samples[k].text, b) for k, b in self.beliefs.items())
 
     @property
     def white(self) -> Ranking:
@@ -89,26 +107,23 @@ def make_turn(
     lane: Lane,
     round_: int,
     samples: tuple[Sample, ...],
-    beliefs: Mapping[int, float],
-    shuffle: Sequence[int],
+    shuffle: Callable[[int], Sequence[int]],
     demonstrations: tuple[Demonstration, ...],
     *,
     wants_response: bool,
 ) -> Turn:
-    """Put the candidates of a lane before the judge.
+    """Put the candidates of a lane before the judge; the beliefs may follow later.
 
     Args:
         lane: the lane that turns.
-        round_: the round it turns in.
+        round_: the round that learns from it.
         samples: all that was sampled.
-        beliefs: token-mean log-probability of each distinct sample, in nats.
-        shuffle: a permutation of as many positions as there are beliefs: the presentation.
+        shuffle: gives a permutation of so many positions: the presentation.
         demonstrations: what the judge is shown, static ones first.
         wants_response: whether the judge should also write a better answer.
     """
-    candidates = tuple(Candidate(k, samples[k].text, belief) for k, belief in beliefs.items())
-    enough = len(candidates) > 1
-    presented = tuple(candidates[position].k for position in shuffle) if enough else ()
+    ks = distinct(samples)
+    presented = tuple(ks[position] for position in shuffle(len(ks))) if len(ks) > 1 else ()
     responses = tuple(samples[k].text for k in presented)
     question = Question(lane.prompt.messages, responses, demonstrations, wants_response)
     return Turn(
@@ -116,7 +131,6 @@ def make_turn(
         round=round_,
         samples=samples,
         merged=merge([sample.text for sample in samples]),
-        candidates=candidates,
         presented=presented,
-        question=question if enough else None,
+        question=question if presented else None,
     )

@@ -1,12 +1,12 @@
 """The book of one lease: every row of the run is written here, behind the fence."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from app.core import lease as leases
@@ -41,6 +41,12 @@ class Book:
             job.progress = progress.after(job.progress, event)
             job.usage = progress.usage_after(job.usage, event)
             job.progress_at = leases.clock(session)
+
+    def measure(self, round_: int, figures: Mapping[str, float]) -> None:
+        """Store a round's live figures; a round that makes no update displaces nobody's."""
+        if figures:
+            with self.commit() as (session, job):
+                session.execute(_points(job, round_, figures).on_conflict_do_nothing())
 
     def start(self, environment: dict[str, Any]) -> None:
         """Record where this attempt runs."""
@@ -81,23 +87,28 @@ def _store_iteration(session: Session, job: Job, event: Iterated) -> None:
 
 
 def _store_metrics(session: Session, job: Job, round_: int, values: dict[str, float]) -> None:
-    points = [
-        {
-            "workspace_id": job.workspace_id,
-            "job_id": job.id,
-            "name": name,
-            "update": job.update,
-            "round": round_,
-            "value": rows.finite(value),
-        }
-        for name, value in values.items()
-    ]
-    statement = insert(Metric).values(points)
+    statement = _points(job, round_, values)
     session.execute(
         statement.on_conflict_do_update(
             index_elements=[Metric.job_id, Metric.name, Metric.update],
             set_={"value": statement.excluded.value, "round": statement.excluded.round},
         )
+    )
+
+
+def _points(job: Job, round_: int, values: Mapping[str, float]) -> Insert:
+    return insert(Metric).values(
+        [
+            {
+                "workspace_id": job.workspace_id,
+                "job_id": job.id,
+                "name": name,
+                "update": job.update,
+                "round": round_,
+                "value": rows.finite(value),
+            }
+            for name, value in values.items()
+        ]
     )
 
 

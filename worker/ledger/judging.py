@@ -1,7 +1,9 @@
 """The judge ledger: a row before each post, and found answers never asked again."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
@@ -35,13 +37,19 @@ class Cost:
 
 @dataclass(frozen=True)
 class JudgeLedger:
-    """The judge's questions and calls of one lease."""
+    """The judge's questions and calls of one lease; its methods may be called from any thread.
+
+    A transaction locks the job's row and then one question's, never a second question's, so that
+    jobs that ask the same cannot wait for each other in a circle.
+    """
 
     book: Book
+    _alone: threading.Lock = field(default_factory=threading.Lock, compare=False, repr=False)
+    """Threads would wait at the job's row anyway, each with a connection of the pool."""
 
     def find(self, at: At, asked: Asked) -> Reply | None:
         """Return the stored answer and note its reuse, or None if it must be asked."""
-        with self.book.commit() as (session, job):
+        with self._commit() as (session, job):
             question = _question(session, job, asked)
             if question is None or question.state != "done":
                 return None
@@ -51,7 +59,7 @@ class JudgeLedger:
 
     def begin(self, at: At, asked: Asked) -> int:
         """Write the row of a post that is about to be made; return its number among the tries."""
-        with self.book.commit() as (session, job):
+        with self._commit() as (session, job):
             new = session.execute(_new_question(job, asked)).scalar() is not None
             question = _stored(_question(session, job, asked))
             lost = not new and question.state == "inflight" and question.job_id == job.id
@@ -67,7 +75,7 @@ class JudgeLedger:
         self, at: At, asked: Asked, number: int, reply: Reply, cost: Cost, seconds: float
     ) -> None:
         """Settle a post that was answered."""
-        with self.book.commit() as (session, job):
+        with self._commit() as (session, job):
             question = _stored(_question(session, job, asked))
             question.state, question.reply, question.finish = "done", reply.text, reply.finish
             question.model, question.fingerprint = reply.model, reply.fingerprint
@@ -84,12 +92,18 @@ class JudgeLedger:
         self, at: At, asked: Asked, number: int, reason: str, detail: str, seconds: float
     ) -> None:
         """Settle a post that brought no answer."""
-        with self.book.commit() as (session, job):
+        with self._commit() as (session, job):
             question = _stored(_question(session, job, asked))
             question.state, question.reason, question.detail = "failed", reason, detail
             question.settled_at = leases.clock(session)
             _settle_call(session, job, at, number, reason, seconds)
             _count(job, judge_failures=1)
+            job.progress_at = question.settled_at  # a judge that fails long is no runner that hangs
+
+    @contextmanager
+    def _commit(self) -> Iterator[tuple[Session, Job]]:
+        with self._alone, self.book.commit() as (session, job):
+            yield session, job
 
 
 def _question(session: Session, job: Job, asked: Asked) -> JudgeQuestion | None:

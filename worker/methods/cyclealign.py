@@ -1,38 +1,36 @@
 """CycleAlign (arXiv 2310.16271, section 3): both boxes rank, agree and teach each other.
 
 Where the paper is silent or we depart from it:
-1. Many prompts are in flight as lanes; a round turns each once under the weights that sampled it,
-   then trains on them one by one. One lane is the paper's serial loop.
+1. Many prompts are in flight as lanes; a round samples each once under the same weights, asks the
+   judge about a prompt as soon as its responses are complete, then trains on them one by one, in
+   the order in which they were completed. One lane is the paper's serial loop.
 2. Responses are sampled anew in each iteration, and equal or empty ones do not reach the judge.
 3. The belief is that of the weights that sampled; the update comes before the equality test.
 4. An agreement of two or more becomes a demonstration, re-indexed and shuffled.
 5. A ranking that cannot be read skips its update; the iteration counts.
+6. With `staleness` 1 the lanes are two cohorts: one is sampled, then the other, which the judge has
+   had a round's time to rank, is learnt from. `update: per_round` takes one step a round.
 """
 
+import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from worker.cycle.agreement import agreement
-from worker.cycle.demos import Dynamic, demonstrate, demonstrated_order
+from worker.cycle.demos import Dynamic
 from worker.cycle.events import Event, Iterated, Outcome, Phase, RoundEnded, StepEnded
-from worker.cycle.lanes import Lane, Progress, from_state
-from worker.cycle.ports import Judge, Policy, SampleRequest, State
-from worker.cycle.ranking import flatten, same_order
+from worker.cycle.lanes import Lane, Progress, Sampled, from_state
+from worker.cycle.ports import Judge, Pending, Policy, SampleRequest, State
 from worker.cycle.seeds import permutation, sampling_seed
-from worker.cycle.training import training_ranking
 from worker.cycle.turn import Turn, distinct, make_turn, place
 from worker.cycle.types import (
+    At,
     Demonstration,
-    Malformed,
     Prompt,
-    Ranked,
-    Ranking,
     Sample,
-    TrainingRanking,
-    Unanswered,
     Verdict,
 )
+from worker.methods.comparing import judged
 from worker.methods.held_out import score_held_out
 
 
@@ -47,6 +45,10 @@ class CycleConfig:
     """Responses sampled in an iteration."""
     concurrency: int = 1
     """Lanes."""
+    update: Literal["per_prompt", "per_round"] = "per_prompt"
+    """One optimizer step for each prompt of a round, or one for the mean of them all."""
+    staleness: Literal[0, 1] = 0
+    """Rounds that samples may wait for the judge before they are learnt from."""
     teacher: bool = True
     """Whether a judge that can write is asked for a better response."""
     dynamic: Dynamic = "agreement"
@@ -60,6 +62,13 @@ class CycleConfig:
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} must be {bound} or more, not {getattr(self, name)}")
+        if self.staleness and self.concurrency == 1:
+            raise ValueError("staleness 1 needs two lanes or more: one is sampled meanwhile")
+
+    @property
+    def cohort(self) -> int:
+        """Most lanes sampled in a round."""
+        return math.ceil(self.concurrency / 2) if self.staleness else self.concurrency
 
 
 def cyclealign(
@@ -89,12 +98,20 @@ def cyclealign(
         yield cycle.ended(progress)
     else:
         progress = from_state(state, prompts)
-    while progress.lanes or progress.cursor < len(prompts):
+    while progress.lanes or progress.sampled or progress.cursor < len(prompts):
         progress = yield from cycle.turn_lanes(progress)
         yield cycle.ended(progress)
     if not progress.done:
         yield from cycle.evaluate("held_out_after")
         yield cycle.ended(replace(progress, round=progress.round + 1, done=True))
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A turn with its question on the way; `pending` is None where there is nothing to ask."""
+
+    turn: Turn
+    pending: Pending | None
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,8 @@ class _Cycle:
     policy: Policy
     judge: Judge
     config: CycleConfig
+    flights: dict[At, _Flight] = field(default_factory=dict)
+    """The cohort that waits; a resumed run asks again and finds the answers in the ledger."""
 
     def evaluate(self, stage: str) -> Iterator[Event]:
         """Score the held-out prompts, if there are any."""
@@ -126,31 +145,27 @@ class _Cycle:
         return RoundEnded(progress.round, self.policy.version, state, done=progress.done)
 
     def turn_lanes(self, before: Progress) -> Generator[Event, None, Progress]:
-        """One round: every lane turns once, in the order of its prompts."""
-        refilled = before.refilled(self.prompts, self.config.concurrency)
+        """One round: sample the free lanes, learn from those whose turn it is."""
+        refilled = before.refilled(self.prompts, self.config.cohort)
         progress = replace(refilled, round=before.round + 1)
         yield Phase("sampling")
-        turns = self._sample(progress)
-        yield Phase("judging")
-        verdicts = [self._ask(turn) for turn in turns]
-        yield Phase("learning")
-        going_on: list[Lane] = []
-        for turn, verdict in zip(turns, verdicts, strict=True):
-            iterated = self._learn(turn, verdict)
-            yield iterated
-            lane = turn.lane.turned(iterated.demonstration)
-            agreed = iterated.outcome is Outcome.AGREED
-            if agreed or lane.iteration == self.config.iterations:
-                yield StepEnded(lane.prompt.step, progress.round, lane.iteration, agreed)
-            else:
-                going_on.append(lane)
-        return replace(progress, lanes=tuple(going_on))
+        fresh = self._sample(progress)
+        if not self.config.staleness:
+            lanes = yield from self._learn(fresh, progress.round)
+            return replace(progress, lanes=lanes)
+        self.flights.update({flight.turn.at: flight for flight in fresh})
+        due = [self._flown(sampled, progress.round) for sampled in before.sampled]
+        lanes = yield from self._learn(due, progress.round)
+        return replace(progress, lanes=lanes, sampled=tuple(_sampled(flight) for flight in fresh))
 
-    def _sample(self, progress: Progress) -> list[Turn]:
-        """Sample all lanes in one batch and measure every belief before anything is learnt."""
+    def _sample(self, progress: Progress) -> list[_Flight]:
+        """Sample all lanes in one batch; ask about each as soon as it is complete."""
         requests = [self._request(lane) for lane in progress.lanes]
-        drawn = zip(progress.lanes, self.policy.sample(requests), strict=True)
-        return [self._turn(lane, progress.round, tuple(samples)) for lane, samples in drawn]
+        flights = []
+        for index, samples in self.policy.sample(requests):
+            turn = self._turn(progress.lanes[index], progress.round, tuple(samples))
+            flights.append(self._asked(turn))
+        return self._believed(flights)
 
     def _request(self, lane: Lane) -> SampleRequest:
         at = place(lane)
@@ -159,78 +174,86 @@ class _Cycle:
 
     def _turn(self, lane: Lane, round_: int, samples: tuple[Sample, ...]) -> Turn:
         reads = self.judge.traits.reads_demonstrations
-        beliefs = self._beliefs(lane.prompt, samples)
         return make_turn(
             lane,
             round_,
             samples,
-            beliefs,
-            permutation(self.config.seed, place(lane), len(beliefs), "present"),
+            lambda n: permutation(self.config.seed, place(lane), n, "present"),
             (*self.static, *lane.demonstrations) if reads else (),
             wants_response=self.config.teacher and self.judge.traits.writes_response,
         )
 
-    def _beliefs(self, prompt: Prompt, samples: tuple[Sample, ...]) -> dict[int, float]:
-        ks = distinct(samples)
+    def _asked(self, turn: Turn) -> _Flight:
+        asked = None if turn.question is None else self.judge.submit(turn.at, turn.question)
+        return _Flight(turn, asked)
+
+    def _believed(self, flights: list[_Flight]) -> list[_Flight]:
+        """Measure every belief under the weights that sampled, before anything is learnt."""
         if self.config.belief == "sampling":
-            return {k: samples[k].logprob / len(samples[k].tokens) for k in ks}
-        scores = self.policy.score(prompt, [samples[k] for k in ks]) if ks else []
-        return dict(zip(ks, scores, strict=True))
+            means = [[s.logprob / len(s.tokens) for s in f.turn.answers.samples] for f in flights]
+        else:
+            means = self.policy.score([flight.turn.answers for flight in flights])
+        return [
+            replace(flight, turn=replace(flight.turn, beliefs=_by_index(flight.turn, mean)))
+            for flight, mean in zip(flights, means, strict=True)
+        ]
 
-    def _ask(self, turn: Turn) -> Verdict | None:
-        return None if turn.question is None else self.judge.rank(turn.at, turn.question)
+    def _flown(self, sampled: Sampled, round_: int) -> _Flight:
+        flight = self.flights.pop(place(sampled.lane), None)
+        if flight is None:
+            flight = self._asked(self._turn(sampled.lane, round_, sampled.samples))
+        return replace(flight, turn=replace(flight.turn, round=round_, beliefs=sampled.beliefs))
 
-    def _learn(self, turn: Turn, verdict: Verdict | None) -> Iterated:
-        """Update on a verdict that ranks; name what stood in the way of one that does not."""
-        match verdict:
-            case Ranked():
-                return self._learn_ranked(turn, verdict)
-            case Malformed():
-                return turn.record(verdict, Outcome.UNRANKED)
-            case Unanswered():
-                return turn.record(verdict, Outcome.UNANSWERED)
-            case None:
-                return turn.record(verdict, Outcome.TOO_FEW)
+    def _learn(
+        self, flights: Sequence[_Flight], round_: int
+    ) -> Generator[Event, None, tuple[Lane, ...]]:
+        """Learn from each turn in the order given; return the lanes that go on."""
+        if not flights:
+            return ()
+        yield Phase("judging")
+        self._verdict(flights[0])
+        yield Phase("learning")
+        going_on: list[Lane] = []
+        for iterated, turn in self._updated(flights):
+            yield iterated
+            lane = turn.lane.turned(iterated.demonstration)
+            agreed = iterated.outcome is Outcome.AGREED
+            if agreed or lane.iteration == self.config.iterations:
+                yield StepEnded(lane.prompt.step, round_, lane.iteration, agreed)
+            else:
+                going_on.append(lane)
+        return tuple(sorted(going_on, key=lambda lane: lane.prompt.step))
 
-    def _learn_ranked(self, turn: Turn, verdict: Ranked) -> Iterated:
-        black = turn.black(verdict)
-        training = self._training(turn, black, verdict.teacher)
-        learned = None if training is None else self.policy.learn(training)
-        agreed = same_order(black, turn.white)
-        chain = agreement(black, turn.white)
-        return replace(
-            turn.record(verdict, _outcome(training, agreed=agreed)),
-            black=black,
-            agreement=chain,
-            demonstration=None if agreed else self._demonstration(turn, black, chain),
-            training=training,
-            learned=learned,
-        )
+    def _updated(self, flights: Sequence[_Flight]) -> Iterator[tuple[Iterated, Turn]]:
+        """Take the optimizer steps, each as soon as the verdicts that it needs are there."""
+        size = len(flights) if self.config.update == "per_round" else 1
+        for start in range(0, len(flights), size):
+            some = flights[start : start + size]
+            ranked = [self._judged(flight) for flight in some]
+            rankings = [one.training for one in ranked if one.training is not None]
+            learned = iter(self.policy.learn(rankings) if rankings else ())
+            for flight, one in zip(some, ranked, strict=True):
+                yield (replace(one, learned=next(learned)) if one.training else one), flight.turn
 
-    def _training(self, turn: Turn, black: Ranking, teacher: str | None) -> TrainingRanking | None:
-        asked = turn.question is not None and turn.question.wants_response
-        return training_ranking(
-            turn.lane.prompt,
-            dict(enumerate(turn.samples)),
-            {candidate.k: candidate for candidate in turn.candidates},
-            black,
-            teacher if asked else None,
-        )
+    def _judged(self, flight: _Flight) -> Iterated:
+        reads = self.judge.traits.reads_demonstrations
+        dynamic = self.config.dynamic if reads else "none"
+        return judged(flight.turn, self._verdict(flight), dynamic, self.config.seed)
 
-    def _demonstration(
-        self, turn: Turn, black: Ranking, chain: tuple[int, ...]
-    ) -> Demonstration | None:
-        """What this iteration adds to the step; nothing for a judge that reads none."""
-        dynamic = self.config.dynamic
-        order = demonstrated_order(dynamic, black, turn.white, chain)
-        if order is None or not self.judge.traits.reads_demonstrations:
+    def _verdict(self, flight: _Flight) -> Verdict | None:
+        """Wait for the judge, and use the time."""
+        if flight.pending is None:
             return None
-        texts = {candidate.k: candidate.text for candidate in turn.candidates}
-        shuffle = permutation(self.config.seed, turn.at, len(flatten(order)), "demonstrate")
-        return demonstrate(turn.lane.prompt.messages, order, texts, shuffle, dynamic)
+        alone = self.config.update == "per_prompt" and not flight.turn.wants_response
+        if alone and not flight.pending.done():
+            self.policy.foresee(flight.turn.answers)
+        return flight.pending.result()
 
 
-def _outcome(training: TrainingRanking | None, *, agreed: bool) -> Outcome:
-    if training is None:
-        return Outcome.NOTHING_ORDERED
-    return Outcome.AGREED if agreed else Outcome.UPDATED
+def _by_index(turn: Turn, means: Sequence[float]) -> dict[int, float]:
+    return dict(zip(distinct(turn.samples), means, strict=True))
+
+
+def _sampled(flight: _Flight) -> Sampled:
+    turn = flight.turn
+    return Sampled(turn.lane, turn.samples, turn.beliefs)

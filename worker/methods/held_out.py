@@ -7,7 +7,7 @@ equal or empty ones are kept: the score is of what a user would get.
 from collections.abc import Iterator, Sequence
 
 from worker.cycle.events import Scored
-from worker.cycle.ports import Judge, Policy, SampleRequest
+from worker.cycle.ports import Judge, Pending, Policy, SampleRequest
 from worker.cycle.seeds import sampling_seed
 from worker.cycle.types import At, Prompt, Question, Ranked, Sample, Verdict
 
@@ -31,19 +31,22 @@ def score_held_out(
             SampleRequest(prompt, tuple(sampling_seed(seed, at, k) for k in range(samples)))
             for prompt, at in zip(some, places, strict=True)
         ]
-        for prompt, at, drawn in zip(some, places, policy.sample(requests), strict=True):
-            yield _scored(at, prompt, tuple(drawn), judge)
+        asked = [
+            (places[i], some[i], tuple(drawn), _asked(places[i], some[i], drawn, judge))
+            for i, drawn in policy.sample(requests)
+        ]
+        for at, prompt, drawn, pending in asked:
+            yield _scored(at, prompt, drawn, pending.result() if pending else None)
 
 
-def _scored(at: At, prompt: Prompt, samples: tuple[Sample, ...], judge: Judge) -> Scored:
-    verdict = _asked(at, prompt, samples, judge)
-    scores = verdict.scores if isinstance(verdict, Ranked) else None
-    return Scored(at, prompt, samples, verdict, scores or ())
-
-
-def _asked(at: At, prompt: Prompt, samples: tuple[Sample, ...], judge: Judge) -> Verdict | None:
+def _asked(at: At, prompt: Prompt, samples: Sequence[Sample], judge: Judge) -> Pending | None:
     """None where the question is empty: to order a single response, without a score."""
     if len(samples) == 1 and not judge.traits.gives_scores:
         return None
     responses = tuple(sample.text for sample in samples)
-    return judge.rank(at, Question(prompt.messages, responses))
+    return judge.submit(at, Question(prompt.messages, responses))
+
+
+def _scored(at: At, prompt: Prompt, samples: tuple[Sample, ...], verdict: Verdict | None) -> Scored:
+    scores = verdict.scores if isinstance(verdict, Ranked) else None
+    return Scored(at, prompt, samples, verdict, scores or ())

@@ -10,6 +10,7 @@ No file is a pickle.
 
 import copy
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from worker.whitebox.errors import StateMismatch
+from worker.whitebox.learn import Learner
 from worker.whitebox.load import plain_copy
 from worker.whitebox.policy import WhiteBox
+from worker.whitebox.stepper import State
 
 READABLE = 0o644
 """The safetensors library writes files that only their owner can read."""
@@ -44,13 +47,14 @@ def save_checkpoint(
     """
     model, tokenizer = policy.speaker.model, policy.speaker.chat.tokenizer
     folder.mkdir(parents=True, exist_ok=True)
-    _save_training_state(policy, folder / "training_state")
-    if adapter and isinstance(model, PeftModel):
-        _save_adapter(model, folder / "adapter", base_model)
-        tokenizer.save_pretrained(folder / "adapter")
-    if merged:
-        _save_merged(model, folder / "merged", base_model)
-        tokenizer.save_pretrained(folder / "merged")
+    with policy.learner.stepper.snapshot() as state:
+        _save_training_state(policy.learner, state, folder / "training_state")
+        if adapter and isinstance(model, PeftModel):
+            _save_adapter(model, folder / "adapter", base_model)
+            tokenizer.save_pretrained(folder / "adapter")
+        if merged:
+            _save_merged(model, folder / "merged", base_model)
+            tokenizer.save_pretrained(folder / "merged")
     if card is not None:
         (folder / "README.md").write_text(card, encoding="utf-8")
     for file in folder.rglob("*"):
@@ -74,12 +78,8 @@ def load_training_state(policy: WhiteBox, folder: Path) -> None:
     if counters["optimizer"]["kind"] != learner.config.kind:
         raise StateMismatch("the training state is of another optimizer")
     weights = load_file(state / "weights.safetensors")
-    _require_same_shapes(weights, learner.parameters)
-    moments = load_file(state / "optimizer.safetensors")
-    with torch.no_grad():
-        for name, parameter in learner.parameters.items():
-            parameter.copy_(weights[name])
-            learner.optimizer.state[parameter] = _moments_of(name, moments, parameter.device)
+    _require_same_shapes(weights, learner.stepper.shapes)
+    learner.stepper.restore(State(weights, load_file(state / "optimizer.safetensors")))
     learner.version = counters["version"]
 
 
@@ -104,23 +104,15 @@ def merged_weights(model: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _save_training_state(policy: WhiteBox, folder: Path) -> None:
+def _save_training_state(learner: Learner, state: State, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    learner = policy.learner
-    weights = {name: p.detach().contiguous() for name, p in learner.parameters.items()}
-    moments = {
-        f"{name}:{moment}": value.contiguous()
-        for name, parameter in learner.parameters.items()
-        for moment, value in learner.optimizer.state[parameter].items()
-        if isinstance(value, Tensor)
-    }
     counters = {
         "version": learner.version,
         "total_updates": learner.total_updates,
         "optimizer": asdict(learner.config),
     }
-    save_file(weights, folder / "weights.safetensors")
-    save_file(moments, folder / "optimizer.safetensors")
+    save_file(dict(state.weights), folder / "weights.safetensors")
+    save_file(dict(state.moments), folder / "optimizer.safetensors")
     (folder / "state.json").write_text(json.dumps(counters, indent=2), encoding="utf-8")
 
 
@@ -143,17 +135,7 @@ def _save_merged(model: Any, folder: Path, base_model: str) -> None:
     plain.save_pretrained(folder)
 
 
-def _require_same_shapes(saved: dict[str, Tensor], live: dict[str, Tensor]) -> None:
+def _require_same_shapes(saved: Mapping[str, Tensor], ours: Mapping[str, tuple[int, ...]]) -> None:
     theirs = {name: tuple(weight.shape) for name, weight in saved.items()}
-    ours = {name: tuple(weight.shape) for name, weight in live.items()}
     if different := sorted(dict(theirs.items() ^ ours.items())):
         raise StateMismatch(f"the training state is of another model: {different[0]}")
-
-
-def _moments_of(name: str, moments: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    prefix = f"{name}:"
-    return {
-        key.removeprefix(prefix): value.to(device)
-        for key, value in moments.items()
-        if key.startswith(prefix)
-    }

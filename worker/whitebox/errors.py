@@ -5,6 +5,8 @@ WhiteBoxError
 ├── NoRoom          the length limit leaves no token for the prompt or the response
 ├── NonFiniteLoss   the loss or its gradient is not a number; no step was taken
 ├── StateMismatch   a training state that belongs to another model or optimizer
+├── SamplerMissing  a sampler that this machine cannot run
+├── SamplingFailed  a library's sampler that gave up; the message is its own
 └── Interrupted     the caller asked to stop in the middle of sampling
 """
 
@@ -27,6 +29,14 @@ class NonFiniteLoss(WhiteBoxError):
 
 class StateMismatch(WhiteBoxError):
     """A training state whose parameters or optimizer are not those of this policy."""
+
+
+class SamplerMissing(WhiteBoxError):
+    """A sampler whose library or hardware this machine lacks; the message says which."""
+
+
+class SamplingFailed(WhiteBoxError):
+    """A library's sampler ended before its time."""
 
 
 class Interrupted(WhiteBoxError):

@@ -1,12 +1,12 @@
-"""One optimizer step on one training ranking.
+"""One optimizer step on the training rankings of one prompt or of several.
 
-The model stays in eval mode while it learns: without dropout the update is a function of weights
-and ranking alone, and the belief and the loss see the same probabilities.
+Without dropout the update is a function of weights and rankings alone, and the belief and the loss
+see the same probabilities; so the model learns in eval mode, or with its dropout off where
+checkpointing of activations asks for training mode.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +14,29 @@ from torch import Tensor
 from worker.cycle.types import Learned, Ranking
 from worker.objectives.types import LossOutput, Objective, RankedLogprobs
 from worker.whitebox.errors import NonFiniteLoss
-from worker.whitebox.precision import Precision
 from worker.whitebox.schedule import OptimizerConfig, learning_rate
-from worker.whitebox.score import response_logprobs
+from worker.whitebox.score import Scorer
+from worker.whitebox.stepper import Stepper, TorchStepper
+from worker.whitebox.strips import Texts
 
 
 @dataclass(frozen=True)
 class Lesson:
     """A training ranking in tokens: responses best to worst, ties as groups of their positions."""
 
-    prompt: tuple[int, ...]
-    responses: tuple[tuple[int, ...], ...]
+    texts: Texts
     groups: Ranking
     target: int
     """The position of the response that the SFT term imitates."""
+
+
+@dataclass(frozen=True)
+class _Foreseen:
+    """A forward pass made before the verdict was there; `means_K` carries its graph."""
+
+    version: int
+    texts: Texts
+    means_K: Tensor
 
 
 class Learner:
@@ -35,97 +44,110 @@ class Learner:
 
     def __init__(
         self,
-        model: Any,
+        scorer: Scorer,
         objective: Objective,
         config: OptimizerConfig,
         *,
         total_updates: int,
-        precision: Precision = "float32",
-        chunk: int | None = None,
+        stepper: Stepper | None = None,
     ) -> None:
-        """With `chunk`, at most that many responses hold activations at once; gradients agree."""
         self.version = 0
         self.config = config
         self.total_updates = total_updates
-        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = _optimizer(self.parameters, config)
-        self._model = model
-        self._objective = objective
-        self._precision = precision
-        self._chunk = chunk
+        self.scorer = scorer
+        named = scorer.model.named_parameters()
+        self.parameters = {n: p for n, p in named if p.requires_grad}
+        self.stepper = stepper or TorchStepper(self.parameters, config)
+        self.objective = objective
+        self._foreseen: _Foreseen | None = None
 
-    def learn(self, lesson: Lesson) -> Learned:
-        """Step once.
+    def foresee(self, texts: Texts) -> Tensor:
+        """Run the forward pass of the next step ahead; returns the means (K,) without their graph.
+
+        A step on a ranking of just these responses uses it, and is the same in every bit.
+        """
+        if len(self.scorer.parts(texts)) > 1:
+            return torch.tensor(self.scorer.values([texts])[0])
+        [means_K] = self.scorer.means([texts])
+        self._foreseen = _Foreseen(self.version, texts, means_K)
+        return means_K.detach()
+
+    def learn(self, lessons: Sequence[Lesson]) -> list[Learned]:
+        """Step once on the mean loss of the lessons.
 
         Raises:
             NonFiniteLoss: the loss or gradient is no number; weights and version are as before.
         """
-        self.optimizer.zero_grad(set_to_none=True)
-        means_K, out = self._backward(lesson)
-        norm = self._clip()
+        self.stepper.clear()
+        measured = self._backward(lessons)
         lr = learning_rate(self.config, self.version, self.total_updates)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
+        norm = self.stepper.step(lr)
         self.version += 1
-        return Learned(
-            version=self.version,
-            loss=out.loss.item(),
-            rank_loss=out.rank.item(),
-            sft_loss=out.sft.item(),
-            sft_weight=out.weight.mean().item(),
-            grad_norm=norm,
-            lr=lr,
-            scores=tuple(means_K.tolist()),
-        )
+        return [_learned(self.version, means_K, out, norm, lr) for means_K, out in measured]
 
-    def _backward(self, lesson: Lesson) -> tuple[Tensor, LossOutput]:
-        """Accumulate the gradient; returns the token means (K,) and the loss."""
-        if self._chunk is None or self._chunk >= len(lesson.responses):
-            means_K = self._means(lesson, lesson.responses)
-            out = _finite(self._objective(_ranked(means_K, lesson)))
-            out.loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            return means_K.detach(), out
-        return self._backward_in_chunks(lesson, self._chunk)
+    def _backward(self, lessons: Sequence[Lesson]) -> list[tuple[Tensor, LossOutput]]:
+        """Accumulate the gradient; returns each lesson's token means (K,) and loss."""
+        measured = []
+        for cut in self.scorer.packs([lesson.texts for lesson in lessons]):
+            some = lessons[cut]
+            if len(some) == 1 and len(self.scorer.parts(some[0].texts)) > 1:
+                measured.append(self._backward_in_parts(some[0], len(lessons)))
+            else:
+                measured += self._backward_at_once(some, len(lessons))
+        return measured
 
-    def _backward_in_chunks(self, lesson: Lesson, size: int) -> tuple[Tensor, LossOutput]:
-        """The same gradient by the chain rule: first the loss by the means, then each chunk's."""
-        parts = [slice(i, i + size) for i in range(0, len(lesson.responses), size)]
-        with torch.no_grad():
-            means_K = torch.cat([self._means(lesson, lesson.responses[part]) for part in parts])
-        means_K.requires_grad_()
-        out = _finite(self._objective(_ranked(means_K, lesson)))
+    def _backward_at_once(
+        self, lessons: Sequence[Lesson], total: int
+    ) -> list[tuple[Tensor, LossOutput]]:
+        means = self._means([lesson.texts for lesson in lessons])
+        outs = [
+            _finite(self.objective(_ranked(means_K, lesson)))
+            for means_K, lesson in zip(means, lessons, strict=True)
+        ]
+        loss = torch.stack([out.loss for out in outs]).sum() / total
+        self.stepper.backward(loss)
+        return [(means_K.detach(), out) for means_K, out in zip(means, outs, strict=True)]
+
+    def _backward_in_parts(self, lesson: Lesson, total: int) -> tuple[Tensor, LossOutput]:
+        """The same gradient by the chain rule: first the loss by the means, then each part's."""
+        means_K = torch.tensor(self.scorer.values([lesson.texts])[0], requires_grad=True)
+        out = _finite(self.objective(_ranked(means_K, lesson)))
         (slope_K,) = torch.autograd.grad(out.loss, means_K)
-        for part in parts:
-            means = self._means(lesson, lesson.responses[part])
-            means.backward(slope_K[part])  # type: ignore[no-untyped-call]  # as above
+        start = 0
+        for part in self.scorer.parts(lesson.texts):
+            [means] = self.scorer.means([part])
+            slopes = slope_K[start : start + len(means)].to(means.device) / total
+            self.stepper.backward(means, slopes)
+            start += len(means)
         return means_K.detach(), out
 
-    def _means(self, lesson: Lesson, responses: Sequence[tuple[int, ...]]) -> Tensor:
-        sum_K, count_K = response_logprobs(
-            self._model, lesson.prompt, responses, precision=self._precision
-        )
-        return sum_K / count_K
-
-    def _clip(self) -> float:
-        """Clip the gradient and return its norm from before."""
-        limit = float("inf") if self.config.clip is None else self.config.clip
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit).item()
-        if not torch.isfinite(torch.tensor(norm)):
-            raise NonFiniteLoss(f"the norm of the gradient is {norm}")
-        return norm
+    def _means(self, texts: Sequence[Texts]) -> list[Tensor]:
+        """The means with their graph, from the pass that was made ahead if it was of just these."""
+        ready, self._foreseen = self._foreseen, None
+        if ready is None or len(texts) > 1 or ready.version != self.version:
+            return self.scorer.means(texts)
+        order = _places(texts[0], ready.texts)
+        return self.scorer.means(texts) if order is None else [ready.means_K[order]]
 
 
-def _optimizer(parameters: dict[str, Tensor], config: OptimizerConfig) -> torch.optim.Optimizer:
-    weights = list(parameters.values())
-    decay = config.weight_decay
-    match config.kind:
-        case "adamw":
-            return torch.optim.AdamW(
-                weights, lr=config.lr, betas=config.betas, weight_decay=decay, fused=True
-            )
-        case "sgd":
-            return torch.optim.SGD(weights, lr=config.lr, weight_decay=decay)
+def _places(wanted: Texts, ready: Texts) -> list[int] | None:
+    """Where the wanted responses stand among the ready ones; None if they are not the same."""
+    if wanted.prompt != ready.prompt or sorted(wanted.responses) != sorted(ready.responses):
+        return None
+    return [ready.responses.index(response) for response in wanted.responses]
+
+
+def _learned(version: int, means_K: Tensor, out: LossOutput, norm: float, lr: float) -> Learned:
+    return Learned(
+        version=version,
+        loss=out.loss.item(),
+        rank_loss=out.rank.item(),
+        sft_loss=out.sft.item(),
+        sft_weight=out.weight.mean().item(),
+        grad_norm=norm,
+        lr=lr,
+        scores=tuple(means_K.tolist()),
+    )
 
 
 def _ranked(means_K: Tensor, lesson: Lesson) -> RankedLogprobs:

@@ -1,18 +1,39 @@
 """Builds a speaker or a white box out of its parts."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from worker.objectives.types import Objective
-from worker.whitebox.chat import open_chat
+from worker.whitebox.attention import can_share, share_prompts
+from worker.whitebox.chat import Chat, open_chat
+from worker.whitebox.decode import BatchedSampler
+from worker.whitebox.generate import GenerateSampler
 from worker.whitebox.learn import Learner
 from worker.whitebox.load import Source, load_model
 from worker.whitebox.policy import Speaker, WhiteBox
-from worker.whitebox.sample import Generation, never
+from worker.whitebox.sample import Generation, Sampler, never
 from worker.whitebox.schedule import OptimizerConfig
-from worker.whitebox.tuning import Tuning, tune
+from worker.whitebox.score import Scorer, has_plain_head
+from worker.whitebox.strips import SharedPrompt
+from worker.whitebox.tuning import LoraTuning, Tuning, tune
+
+MakeSampler = Callable[[Any, Chat, Generation], Sampler]
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a step is computed; none of it changes what is learnt but in the last bits."""
+
+    shared_prompt: SharedPrompt = "auto"
+    """Whether a prompt is computed once for all its responses; `off` is the bit-exact profile."""
+    batch_tokens: int = 16_384
+    """Rows times the longest row of a forward pass."""
+    checkpointing: bool = False
+    """Whether activations are computed anew for the backward pass: slower, in less memory."""
 
 
 def open_speaker(
@@ -21,16 +42,40 @@ def open_speaker(
     *,
     chat: Literal["auto", "template", "plain"] = "auto",
     cache: Path | None = None,
+    make_sampler: MakeSampler | None = None,
     interrupted: Callable[[], bool] = never,
 ) -> Speaker:
     """Load a model that only answers; `cache` is where converted GGUF models are kept.
+
+    Without `make_sampler` it is our batched one, or the library's for a model that ours cannot run.
 
     Raises:
         ModelRejected: the model cannot or must not be loaded.
         NoRoom: the generation's lengths leave no token for the prompt.
     """
     model, tokenizer = load_model(source, cache=cache)
-    return Speaker(model, open_chat(tokenizer, chat, _end_tokens(model)), generation, interrupted)
+    return make_speaker(model, tokenizer, generation, chat, make_sampler, interrupted)
+
+
+def make_speaker(
+    model: Any,
+    tokenizer: Any,
+    generation: Generation,
+    chat: Literal["auto", "template", "plain"] = "auto",
+    make_sampler: MakeSampler | None = None,
+    interrupted: Callable[[], bool] = never,
+) -> Speaker:
+    """Put a loaded model to speak.
+
+    Raises:
+        ModelRejected: the tokenizer names no end, or has no template where one is asked for.
+        NoRoom: the generation's lengths leave no token for the prompt.
+    """
+    spoken = open_chat(tokenizer, chat, _end_tokens(model))
+    if can_share(model):
+        share_prompts(model)
+    make = make_sampler or (BatchedSampler if can_share(model) else GenerateSampler)
+    return Speaker(model, spoken, generation, make(model, spoken, generation), interrupted)
 
 
 def make_trainable(
@@ -41,21 +86,28 @@ def make_trainable(
     *,
     total_updates: int,
     seed: int = 0,
-    chunk: int | None = None,
+    learning: Learning | None = None,
 ) -> WhiteBox:
     """Turn a speaker into a policy; the speaker's model is tuned in place and no longer its own.
 
-    `seed` draws the adapters; `chunk` bounds how many responses hold activations at once.
+    `seed` draws the adapters.
     """
-    model = tune(speaker.model, tuning, seed)
-    learner = Learner(
+    learning = learning or Learning()
+    precision = speaker.generation.precision
+    if precision == "bfloat16" and isinstance(tuning, LoraTuning):
+        speaker.model.to(torch.bfloat16)
+    # the mask of a shared prompt would take the place of a model's windows
+    shared_prompt = learning.shared_prompt if can_share(speaker.model) else "off"
+    model = tune(speaker.model, tuning, seed, checkpointing=learning.checkpointing)
+    scorer = Scorer(
         model,
-        objective,
-        optimizer,
-        total_updates=total_updates,
-        precision=speaker.generation.precision,
-        chunk=chunk,
+        precision,
+        shared_prompt,
+        learning.batch_tokens,
+        plain_head=has_plain_head(model),
+        checkpointing=learning.checkpointing,
     )
+    learner = Learner(scorer, objective, optimizer, total_updates=total_updates)
     return WhiteBox(replace(speaker, model=model), learner)
 
 

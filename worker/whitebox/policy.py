@@ -4,15 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from worker.cycle.ports import SampleRequest
-from worker.cycle.types import Dialogue, Learned, Prompt, Sample, TrainingRanking
+from worker.cycle.ports import Answers, SampleRequest
+from worker.cycle.types import Dialogue, Learned, Sample, TrainingRanking
 from worker.whitebox.chat import Chat
+from worker.whitebox.decode import Decoding
 from worker.whitebox.errors import NoRoom
 from worker.whitebox.learn import Learner, Lesson
-from worker.whitebox.sample import Decoding, Drawn, Generation, Row, never, sample_rows
-from worker.whitebox.score import response_logprobs
+from worker.whitebox.sample import Drawn, Generation, Row, Sampler, never
+from worker.whitebox.strips import Texts
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,7 @@ class Speaker:
     model: Any
     chat: Chat
     generation: Generation
+    sampler: Sampler
     interrupted: Callable[[], bool] = never
 
     def __post_init__(self) -> None:
@@ -39,23 +39,23 @@ class Speaker:
         """The prompt as this model reads it, cut to leave room for a whole response."""
         return self.chat.prompt_ids(messages, self.generation.prompt_limit)
 
-    def sample(self, requests: Sequence[SampleRequest], version: int = 0) -> list[list[Sample]]:
-        """One response per seed of every request, in their order.
+    def sample(
+        self, requests: Sequence[SampleRequest], version: int = 0
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """One response per seed of every request, as soon as all of a request are complete.
 
         Raises:
             Interrupted: the caller asked to stop.
         """
-        rows = [
-            Row(prompt, seed)
-            for request in requests
-            for prompt in [self.prompt_ids(request.prompt.messages)]
-            for seed in request.seeds
-        ]
-        drawn = iter(sample_rows(self.model, self.chat, rows, self.generation, self.interrupted))
-        return [
-            [self._sample(next(drawn), seed, version) for seed in request.seeds]
-            for request in requests
-        ]
+        prompts = [self.prompt_ids(request.prompt.messages) for request in requests]
+        places = [(i, seed) for i, request in enumerate(requests) for seed in request.seeds]
+        rows = [Row(prompts[i], seed) for i, seed in places]
+        found: list[dict[int, Sample]] = [{} for _ in requests]
+        for row, drawn in self.sampler.sample(rows, version, self.interrupted):
+            i, seed = places[row]
+            found[i][row] = self._sample(drawn, seed, version)
+            if len(found[i]) == len(requests[i].seeds):
+                yield i, [found[i][row] for row in sorted(found[i])]
 
     def stream(self, messages: Dialogue, seed: int) -> Iterator[str]:
         """The whole text so far after every token, for people who watch."""
@@ -89,40 +89,48 @@ class WhiteBox:
         """Optimizer steps taken so far."""
         return self.learner.version
 
-    def sample(self, requests: Sequence[SampleRequest]) -> list[list[Sample]]:
-        """Sample all requests in one batch under the current weights.
+    def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:
+        """Sample all requests under the current weights; yield each as soon as it is complete.
 
         Raises:
             Interrupted: the caller asked to stop.
         """
         return self.speaker.sample(requests, self.version)
 
-    @torch.no_grad()
-    def score(self, prompt: Prompt, samples: Sequence[Sample]) -> list[float]:
-        """Token-mean log-probability of each sample under the current weights, in nats."""
-        if not samples:
-            return []
-        ids = self.speaker.prompt_ids(prompt.messages)
-        generation = self.speaker.generation
-        sum_K, count_K = response_logprobs(
-            self.speaker.model,
-            ids,
-            [sample.tokens for sample in samples],
-            chunk=max(1, generation.batch_tokens // generation.max_length),
-            precision=generation.precision,
-        )
-        return [float(mean) for mean in sum_K / count_K]
+    def score(self, answers: Sequence[Answers]) -> list[list[float]]:
+        """Token-mean log-probability of each sample under the current weights, in nats.
 
-    def learn(self, ranking: TrainingRanking) -> Learned:
-        """Take one optimizer step on one ranking.
+        The pass over a single prompt is kept for the step that may follow it.
+        """
+        texts = [self.texts(one) for one in answers]
+        if len(answers) == 1 and texts[0].responses:
+            return [self.learner.foresee(texts[0]).tolist()]
+        scored = iter(self.learner.scorer.values([one for one in texts if one.responses]))
+        return [next(scored) if one.responses else [] for one in texts]
+
+    def foresee(self, answers: Answers) -> None:
+        """Run the forward pass of a step on these answers ahead."""
+        self.learner.foresee(self.texts(answers))
+
+    def learn(self, rankings: Sequence[TrainingRanking]) -> list[Learned]:
+        """Take one optimizer step on the mean loss of the rankings.
 
         Raises:
             NonFiniteLoss: nothing was changed.
         """
+        return self.learner.learn([self.lesson(ranking) for ranking in rankings])
+
+    def texts(self, answers: Answers) -> Texts:
+        """The answers in tokens."""
+        prompt = self.speaker.prompt_ids(answers.prompt.messages)
+        return Texts(prompt, tuple(sample.tokens for sample in answers.samples))
+
+    def lesson(self, ranking: TrainingRanking) -> Lesson:
+        """The ranking in tokens; a teacher response is tokenised and cut to the room there is."""
         prompt = self.speaker.prompt_ids(ranking.prompt.messages)
         room = self.speaker.generation.max_length - len(prompt)
         responses = tuple(
             self.speaker.chat.response_ids(text, room) if tokens is None else tokens
             for text, tokens in zip(ranking.texts, ranking.tokens, strict=True)
         )
-        return self.learner.learn(Lesson(prompt, responses, ranking.groups, ranking.target))
+        return Lesson(Texts(prompt, responses), ranking.groups, ranking.target)

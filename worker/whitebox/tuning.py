@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from peft import LoraConfig, get_peft_model
 
+from worker.whitebox.lora import use_lean_products
+
 
 @dataclass(frozen=True)
 class LoraTuning:
@@ -24,11 +26,15 @@ class FullTuning:
 Tuning = LoraTuning | FullTuning
 
 
-def tune(model: Any, tuning: Tuning, seed: int = 0) -> Any:
+def tune(model: Any, tuning: Tuning, seed: int = 0, *, checkpointing: bool = False) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
 
-    Adapters start as drawn from `seed`, and as no change: their second factor is zero.
+    Adapters start as drawn from `seed`, and as no change: their second factor is zero. With
+    `checkpointing` training mode drops activations, and nothing else: all dropout is switched off.
     """
+    if checkpointing:
+        _switch_dropout_off(model)
+        model.activation_checkpointing_enable({"use_reentrant": False})
     match tuning:
         case FullTuning():
             return model.requires_grad_(requires_grad=True).eval()
@@ -48,4 +54,14 @@ def _with_adapters(model: Any, tuning: LoraTuning, seed: int) -> Any:
         # peft asks transformers by an attribute's former name
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
-        return get_peft_model(model, config)
+        tuned = get_peft_model(model, config)
+    use_lean_products(tuned)
+    return tuned
+
+
+def _switch_dropout_off(model: Any) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0

@@ -17,7 +17,7 @@ from app.core.models.job import (
     allowed_actions,
     log_event,
 )
-from app.core.models.judging import JudgeCall, JudgeQuestion
+from app.core.models.judging import JudgeCall, JudgeLimit, JudgeQuestion
 from app.core.models.run import (
     REWOUND,
     AgreementRow,
@@ -47,6 +47,7 @@ __all__ = [
     "JobEvent",
     "JobPrompt",
     "JudgeCall",
+    "JudgeLimit",
     "JudgeQuestion",
     "Metric",
     "RankingRow",

@@ -1,4 +1,4 @@
-"""The judge ledger: what was asked and paid once, and every post and reuse of it."""
+"""The judge ledger: what was asked and paid once, every post and reuse of it; and its limits."""
 
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -57,3 +57,18 @@ class JudgeCall(Owned, Base):
     )
     seconds: Mapped[float | None]
     created_at: Mapped[CreatedAt]
+
+
+class JudgeLimit(Base):
+    """What all workers took of a credential's limits a minute; it belongs to the operator."""
+
+    __tablename__ = "judge_limits"
+
+    credential: Mapped[str] = mapped_column(
+        primary_key=True, comment="SHA-256 of base_url and credential_env"
+    )
+    requests_clear_at: Mapped[Moment | None] = mapped_column(
+        comment="when all requests that were taken have flowed in again"
+    )
+    tokens_clear_at: Mapped[Moment | None] = mapped_column(comment="the same of tokens")
+    blocked_until: Mapped[Moment | None] = mapped_column(comment="by a Retry-After")

@@ -10,6 +10,9 @@ from pydantic import Field, HttpUrl
 from app.core.spec.base import Spec
 from app.core.spec.job import EntryName
 
+HOW_FAST = frozenset({"concurrency", "requests_per_minute", "tokens_per_minute"})
+"""Fields that change nothing in what is asked or answered."""
+
 
 class HubSource(Spec):
     """A model of the hub, pinned to a commit and loaded offline from the local cache."""
@@ -74,6 +77,15 @@ class OpenAiJudge(Spec):
     max_tokens: int = Field(default=512, ge=16, le=32_768)
     timeout_seconds: float = Field(default=120.0, gt=0, le=600)
     tries: int = Field(default=6, ge=1, le=20)
+    concurrency: int = Field(
+        default=16, ge=1, le=256, description="Most calls in flight at once for one job."
+    )
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, description="Of all workers together that use this credential."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="As `requests_per_minute`; prompts and replies together."
+    )
     price: Price | None = None
     description: str = ""
 
@@ -120,5 +132,9 @@ def load_catalogue(path: Path) -> Catalogue:
 
 
 def entry_hash(entry: ModelEntry | JudgeEntry) -> str:
-    """Identify an entry's content, so that a run never goes on under a changed one."""
-    return hashlib.sha256(entry.model_dump_json().encode()).hexdigest()
+    """Identify an entry's content, so that a run never goes on under a changed one.
+
+    How fast a judge is asked is left out: an operator may slow down the jobs that run.
+    """
+    content = entry.model_dump_json(exclude=set(HOW_FAST))
+    return hashlib.sha256(content.encode()).hexdigest()

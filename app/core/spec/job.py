@@ -80,6 +80,43 @@ class GenerationSpec(Spec):
         le=131_072,
         description="Prompt and response together; longer prompts are cut from the left.",
     )
+    sampler: Literal["batched", "generate", "continuous", "vllm"] = Field(
+        default="batched",
+        description="What computes the samples: the engine's own batches (`generate` stands in for "
+        "models they cannot run), `transformers` generate, its continuous batching, or vLLM, "
+        "which needs a GPU.",
+    )
+
+
+class EngineSpec(Spec):
+    """How the white box is computed; none of it changes what is learnt but in the last bits.
+
+    Bit-equality with the serial loop needs `shared_prompt: off`, float32 and a scoring pass.
+    """
+
+    shared_prompt: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="Whether a prompt is computed once for all its responses in learning; `auto` "
+        "does where that saves enough.",
+    )
+    batch_tokens: int = Field(
+        default=16_384, ge=16, le=10_000_000, description="Padded tokens in one training pass."
+    )
+    checkpointing: bool = Field(
+        default=False,
+        description="Compute activations anew for the backward pass: slower, in less memory.",
+    )
+    ranks: int = Field(
+        default=1, ge=1, le=64, description="Processes, each on a GPU of its own if there are any."
+    )
+    zero: Literal[2, 3] | None = Field(
+        default=None,
+        description="What the ranks share out: 2 gradients and the optimizer's state, 3 the "
+        "weights too.",
+    )
+    offload_optimizer: bool = Field(
+        default=False, description="Keep the optimizer's state in the CPU's memory; needs `zero`."
+    )
 
 
 class OptimizerSpec(Spec):
@@ -121,6 +158,7 @@ class JobSpec(Spec):
     method: MethodSpec
     generation: GenerationSpec = GenerationSpec()
     optimizer: OptimizerSpec = OptimizerSpec()
+    engine: EngineSpec = EngineSpec()
     checkpoints: CheckpointsSpec = CheckpointsSpec()
     seed: Seed = 0
     metadata: Metadata = Field(default_factory=dict)

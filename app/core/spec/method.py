@@ -44,6 +44,15 @@ class CycleAlign(Spec):
     concurrency: int = Field(
         default=8, ge=1, le=256, description="Prompts in flight (lanes); 1 is the paper's loop."
     )
+    update: Literal["per_prompt", "per_round"] = Field(
+        default="per_prompt",
+        description="One optimizer step for each prompt of a round, or one for the mean of all.",
+    )
+    staleness: Literal[0, 1] = Field(
+        default=0,
+        description="Rounds that responses may wait for a slow judge before they are learnt from; "
+        "with 1 half of the lanes are sampled while the other half is judged.",
+    )
     teacher: Literal["auto", "on", "off"] = Field(
         default="auto", description="Whether the judge also writes a better response."
     )

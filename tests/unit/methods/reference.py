@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby, pairwise, permutations
 
-from worker.cycle.ports import Judge, Policy, SampleRequest
+from worker.cycle.ports import Answers, Judge, Policy, SampleRequest
 from worker.cycle.seeds import permutation, sampling_seed
 from worker.cycle.types import (
     At,
@@ -34,7 +34,7 @@ class Turned:
     learned: Learned | None
 
 
-def reference(  # noqa: PLR0913 - the knobs of the paper, by name
+def reference(  # noqa: PLR0913, PLR0915 - the knobs of the paper by name, its loop in one piece
     prompts: Sequence[Prompt],
     static: tuple[Demonstration, ...],
     policy: Policy,
@@ -54,24 +54,25 @@ def reference(  # noqa: PLR0913 - the knobs of the paper, by name
         for iteration in range(iterations):
             at = At("align", prompt.step, iteration)
             seeds = tuple(sampling_seed(seed, at, k) for k in range(candidates))
-            samples = _distinct(policy.sample([SampleRequest(prompt, seeds)])[0])
+            samples = _distinct(dict(policy.sample([SampleRequest(prompt, seeds)]))[0])
             if len(samples) < 2:
                 continue
             belief = {k: s.logprob / len(s.tokens) for k, s in samples.items()}
             if scoring:
-                belief = dict(zip(belief, policy.score(prompt, [*samples.values()]), strict=True))
+                answers = Answers(prompt, tuple(samples.values()))
+                belief = dict(zip(belief, policy.score([answers])[0], strict=True))
             white = {k: sum(b > belief[k] for b in belief.values()) for k in belief}
             shown = [list(samples)[i] for i in permutation(seed, at, len(samples), "present")]
             responses = tuple(samples[k].text for k in shown)
             question = Question(prompt.messages, responses, demos, teacher and writes)
-            verdict = judge.rank(at, question)
+            verdict = judge.submit(at, question).result()
             if not isinstance(verdict, Ranked):
                 continue
             black = {shown[i]: p for p, group in enumerate(verdict.ranking) for i in group}
             training = _training(
                 prompt, samples, black, belief, verdict.teacher if teacher and writes else None
             )
-            learned = policy.learn(training) if training else None
+            learned = policy.learn([training])[0] if training else None
             turned.append(Turned(at, question, _groups(white), _groups(black), training, learned))
             if _identical(black, white):
                 break

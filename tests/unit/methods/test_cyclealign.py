@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -78,12 +79,17 @@ def test_one_lane_is_the_serial_loop_of_the_paper(
     assert ours[0].weights == theirs[0].weights
 
 
+@pytest.mark.parametrize(
+    "more", [{}, {"update": "per_round"}, {"staleness": 1}], ids=["plain", "per_round", "stale"]
+)
 @pytest.mark.parametrize("concurrency", [1, 3])
 @pytest.mark.parametrize("kind", JUDGES)
 def test_a_run_resumed_at_any_round_goes_on_with_the_same_events(
-    kind: str, concurrency: int
+    kind: str, concurrency: int, more: dict[str, Any]
 ) -> None:
-    config = CycleConfig(7, 3, 3, concurrency, held_out_samples=2)
+    if more.get("staleness") and concurrency == 1:
+        more = {}
+    config = CycleConfig(7, 3, 3, concurrency, held_out_samples=2, **more)
     aside, policy, judge = prompts(2), ToyPolicy(), JUDGES[kind]()
     events: list[Event] = []
     saved = []

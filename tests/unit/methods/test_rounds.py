@@ -18,13 +18,13 @@ from worker.cycle.events import (
     StepEnded,
 )
 from worker.cycle.lanes import Lane
+from worker.cycle.ports import Answers
 from worker.cycle.ranking import from_scores
 from worker.cycle.turn import make_turn
 from worker.cycle.types import (
     At,
     Fault,
     Malformed,
-    Prompt,
     Ranked,
     Sample,
     Unanswered,
@@ -138,8 +138,8 @@ def test_the_belief_is_measured_before_the_round_learns() -> None:
 class Scoring(ToyPolicy):
     """Scores by its version and the place in the list, whatever the text."""
 
-    def score(self, prompt: Prompt, samples: Sequence[Sample]) -> list[float]:
-        return [-self.version - place / 8 for place in range(len(samples))]
+    def score(self, answers: Sequence[Answers]) -> list[list[float]]:
+        return [[-self.version - place / 8 for place in range(len(a.samples))] for a in answers]
 
 
 def test_a_scoring_pass_gives_the_belief_under_the_weights_that_sampled() -> None:
@@ -182,10 +182,11 @@ def test_the_order_of_presentation_changes_no_stored_ranking(shuffle: list[int])
     samples = tuple(Sample(t, (1,), -float(k), "stop", k, 0) for k, t in enumerate(texts))
     beliefs = {k: samples[k].logprob for k in (0, 1, 3, 4)}
     lane = Lane(prompts(1)[0])
-    turn = make_turn(lane, 1, samples, beliefs, shuffle, (), wants_response=False)
+    turn = make_turn(lane, 1, samples, lambda _: shuffle, (), wants_response=False)
+    turn = dataclasses.replace(turn, beliefs=beliefs)
     assert turn.question is not None
     for rule in (alphabetically, by_length):
-        verdict = RuleJudge(rule).rank(turn.at, turn.question)
+        verdict = RuleJudge(rule).submit(turn.at, turn.question).result()
         assert isinstance(verdict, Ranked)
         assert turn.black(verdict) == from_scores({k: rule(texts[k]) for k in beliefs})
 

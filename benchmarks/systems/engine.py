@@ -1,0 +1,38 @@
+"""The engine itself: `k` lanes, with its own method, sampler and learner."""
+
+from benchmarks.systems.cycle_parts import prepare, record
+from benchmarks.workload import Measured, Workload
+from worker.cycle.events import Iterated
+from worker.methods.cyclealign import CycleConfig, cyclealign
+
+
+def run(
+    workload: Workload,
+    judge_url: str,
+    k: str = "16",
+    tree: str = "1",
+    update: str = "prompt",
+    staleness: str = "0",
+    exact: str = "0",
+) -> Measured:
+    """Align every prompt with `k` lanes in flight.
+
+    `tree=0` computes a prompt anew for each response; `exact=1` is the profile that equals the
+    reference loop in every bit: no tree, and the belief from a scoring pass.
+    """
+    bench = prepare(workload, judge_url, "off" if "0" in (tree, "10"[int(exact)]) else "auto")
+    config = CycleConfig(
+        seed=workload.seed,
+        iterations=workload.iterations,
+        candidates=workload.candidates,
+        concurrency=int(k),
+        update="per_round" if update == "round" else "per_prompt",
+        staleness=1 if staleness == "1" else 0,
+        belief="scoring" if exact == "1" else "sampling",
+    )
+    bench.watch.start()
+    run = cyclealign(bench.prompts, (), (), bench.policy, bench.judge, config)
+    turns = [event for event in run if isinstance(event, Iterated)]
+    bench.watch.stop()
+    events = [record(turn.at, turn.learned, turn.white, turn.black) for turn in turns]
+    return bench.measured("engine", events, len(turns))

@@ -1,0 +1,89 @@
+"""Our own products, of adapters and of the head, beside the plain ones they stand for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from peft.tuners.lora import Linear
+
+from tests.whitebox.conftest import LORA
+from worker.whitebox import logprobs
+from worker.whitebox.logprobs import chosen_logprobs
+from worker.whitebox.opening import Learning
+from worker.whitebox.policy import WhiteBox
+from worker.whitebox.strips import Texts
+from worker.whitebox.tuning import FullTuning, Tuning
+
+TEXTS = Texts((5, 80, 13, 44), ((7, 9, 11), (3, 1, 4, 1, 5, 9, 2), (250, 8)))
+
+
+def _adapter(policy: WhiteBox) -> Any:
+    layers = policy.speaker.model.modules()
+    layer = next(layer for layer in layers if type(layer) is Linear)
+    torch.nn.init.normal_(
+        layer.lora_B["default"].weight, generator=torch.Generator().manual_seed(1)
+    )
+    return layer
+
+
+def test_an_adapted_product_and_its_gradients_are_pefts(
+    make_policy: Callable[..., WhiteBox],
+) -> None:
+    layer = _adapter(make_policy())
+    inputs = torch.randn(2, 5, layer.in_features, generator=torch.Generator().manual_seed(2))
+    wanted = [
+        inputs.requires_grad_(),
+        layer.lora_A["default"].weight,
+        layer.lora_B["default"].weight,
+    ]
+    ours = layer(inputs)
+    theirs = Linear.forward(layer, inputs)
+    assert layer.forward.__func__ is not Linear.forward
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    slopes = torch.randn(ours.shape, generator=torch.Generator().manual_seed(3))
+    for one, other in zip(
+        torch.autograd.grad(ours, wanted, slopes),
+        torch.autograd.grad(theirs, wanted, slopes),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(layer(inputs), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("most_logits", [logprobs.MOST_LOGITS, 100])
+def test_chosen_logprobs_are_those_of_a_whole_softmax(
+    frozen: bool, most_logits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logprobs, "MOST_LOGITS", most_logits)
+    draw = torch.Generator().manual_seed(4)
+    head = torch.nn.Linear(6, 30).requires_grad_(not frozen)
+    hidden = torch.randn(11, 6, generator=draw).requires_grad_()
+    target = torch.randint(30, (11,), generator=draw)
+    plain = head(hidden).log_softmax(-1).gather(-1, target[:, None]).squeeze(-1)
+    ours = chosen_logprobs(hidden, head, target)
+    assert torch.allclose(ours, plain, atol=1e-6)
+    wanted = [hidden] if frozen else [hidden, head.weight, head.bias]
+    slopes = torch.randn(11, generator=draw)
+    for one, other in zip(
+        torch.autograd.grad(ours, wanted, slopes),
+        torch.autograd.grad(plain, wanted, slopes),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("tuning", [LORA, FullTuning()])
+def test_dropping_activations_changes_no_gradient(
+    make_policy: Callable[..., WhiteBox], tuning: Tuning
+) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        learner = make_policy(tuning, learning=Learning(checkpointing=checkpointing)).learner
+        [means] = learner.scorer.means([TEXTS])
+        assert not learner.scorer.model.training
+        gradients.append(torch.autograd.grad(means.sum(), list(learner.parameters.values())))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)

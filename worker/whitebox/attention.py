@@ -1,0 +1,173 @@
+"""Attention of a decoding step in which all candidates of a prompt read its keys and values once.
+
+The library's caches hold a copy of the prompt for every candidate, and its attention copies it
+again for every query head that shares a key head: most of what a step moves in memory.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "shared_prompt"
+
+
+@dataclass
+class Prompts:
+    """Keys and values of distinct prompts, and which rows of the batch read which."""
+
+    keys: list[Tensor]
+    """One a layer, (P, heads, T, d); padding on the left."""
+    values: list[Tensor]
+    bias_P11T: Tensor
+    """0 for tokens and -inf for padding, (P, 1, 1, T)."""
+    slot_R: Tensor
+    """Row r is query `slot % width` of prompt `slot // width`."""
+    width: int
+    """Most rows of one prompt."""
+    in_order: bool = False
+    """Whether row r is query r, so that nothing must be moved."""
+
+    def keep(self, rows_R: Tensor) -> None:
+        """Keep these rows, and of the prompts those that still have any."""
+        prompt_R = self.slot_R[rows_R] // self.width
+        alive_P, prompt_R = torch.unique(prompt_R, return_inverse=True)
+        if len(alive_P) < len(self.bias_P11T):
+            self.keys = [keys[alive_P] for keys in self.keys]
+            self.values = [values[alive_P] for values in self.values]
+            self.bias_P11T = self.bias_P11T[alive_P]
+        self.seat(prompt_R)
+
+    def seat(self, prompt_R: Tensor) -> None:
+        """Give each row the next free query of its prompt."""
+        taken = [0] * len(self.bias_P11T)
+        places = []
+        for prompt in prompt_R.tolist():
+            places.append(taken[prompt])
+            taken[prompt] += 1
+        self.width = max(taken)
+        self.slot_R = prompt_R * self.width + torch.tensor(places, device=prompt_R.device)
+        self.in_order = self.slot_R.tolist() == list(range(len(self.bias_P11T) * self.width))
+
+
+class ResponseLayer(DynamicLayer):  # type: ignore[misc]  # the library has no types here
+    """Keys and values of the responses alone, (R, heads, t, d), as views into longer buffers."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.is_initialized: bool = False
+        self._room = room
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: object, **__: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write the new tokens after the old ones and return all."""
+        if not self.is_initialized:
+            rows, heads, _length, size = key_states.shape
+            self.dtype, self.device = key_states.dtype, key_states.device
+            self._buffers = key_states.new_empty(2, rows, heads, self._room, size)
+            self._show(0)
+            self.is_initialized = True
+        start = self.keys.shape[-2]
+        end = start + key_states.shape[-2]
+        self._buffers[0, :, :, start:end] = key_states
+        self._buffers[1, :, :, start:end] = value_states
+        self._show(end)
+        return self.keys, self.values
+
+    def keep(self, rows_R: Tensor) -> None:
+        """Keep only these rows."""
+        length = self.keys.shape[-2]
+        self._buffers = self._buffers[:, rows_R]
+        self._show(length)
+
+    def _show(self, length: int) -> None:
+        self.keys: Tensor = self._buffers[0, :, :, :length]
+        self.values: Tensor = self._buffers[1, :, :, :length]
+
+
+def response_cache(layers: int, room: int) -> Cache:
+    """An empty cache for responses of at most `room` tokens."""
+    return Cache(layers=[ResponseLayer(room) for _ in range(layers)])
+
+
+def can_share(model: Any) -> bool:
+    """Whether every layer sees the whole text and scores it plainly: no window, cap or sink."""
+    config = model.config
+    plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
+    marks = ("attn_logit_softcapping", "sliding_window", "attention_chunk_size")
+    windowed = any(getattr(config, mark, None) for mark in marks)
+    attends = getattr(model, "_supports_attention_backend", False)
+    return plain and attends and not windowed and bool(DynamicCache(config=config).layers)
+
+
+def share_prompts(model: Any) -> None:
+    """Let the model take `prompts=` in a decoding step; without it, it attends as before."""
+    model.set_attn_implementation(NAME)
+
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    prompts: Prompts | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    if prompts is not None:
+        scale = kwargs["scaling"]
+        return _step(query, key, value, prompts, module.layer_idx, scale), None
+    out: tuple[Tensor, None] = sdpa_attention_forward(
+        module, query, key, value, attention_mask, **kwargs
+    )
+    return out
+
+
+def _step(
+    query: Tensor, key: Tensor, value: Tensor, prompts: Prompts, layer: int, scale: float
+) -> Tensor:
+    """One query a row, (R, H, 1, d), over its prompt and its own (R, h, t, d); gives (R, 1, H, d).
+
+    H / h query heads share a key head.
+    """
+    rows, heads, _, size = query.shape
+    shared = key.shape[1]
+    query_RHGD = query.view(rows, shared, heads // shared, size) * scale
+    prompt_RHGT = _read(query_RHGD, prompts.keys[layer].mT, prompts, prompts.bias_P11T)
+    own_RHGT = query_RHGD @ key.mT
+    split = prompt_RHGT.shape[-1]
+    weights = torch.cat([prompt_RHGT, own_RHGT], -1).softmax(-1, dtype=torch.float32)
+    weights = weights.to(query.dtype)
+    out = _read(weights[..., :split], prompts.values[layer], prompts)
+    out = out + weights[..., split:] @ value
+    return out.reshape(rows, 1, heads, size)
+
+
+def _read(left_RHGX: Tensor, right: Tensor, prompts: Prompts, bias: Tensor | None = None) -> Tensor:
+    """Left @ right of each row's prompt: rows of one prompt are stacked, so it is read once."""
+    _, shared, group, inner = left_RHGX.shape
+    count, width = len(right), prompts.width
+    seated = left_RHGX
+    if not prompts.in_order:
+        seated = left_RHGX.new_zeros(count * width, shared, group, inner)
+        seated[prompts.slot_R] = left_RHGX
+    stacked = seated.view(count, width, shared, group, inner).transpose(1, 2)
+    product = stacked.reshape(count, shared, width * group, inner) @ right
+    if bias is not None:
+        product += bias
+    out = (
+        product.view(count, shared, width, group, -1)
+        .transpose(1, 2)
+        .reshape(count * width, shared, group, -1)
+    )
+    return out if prompts.in_order else out[prompts.slot_R]
+
+
+AttentionInterface.register(NAME, _attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)

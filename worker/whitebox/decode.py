@@ -1,0 +1,172 @@
+"""The decode loop: many prompts, several candidates each, one batch on a key-value cache.
+
+Each distinct prompt is computed once, next to others of about its length, and its keys and values
+are read once a step by all its candidates; finished rows leave the batch as soon as that saves more
+than it costs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.whitebox.attention import response_cache
+from worker.whitebox.chat import Chat
+from worker.whitebox.draw import draw, uniforms
+from worker.whitebox.errors import Interrupted
+from worker.whitebox.precision import arithmetic
+from worker.whitebox.prefill import prefill
+from worker.whitebox.sample import Drawn, Generation, Row, never
+from worker.whitebox.score import base_of
+from worker.whitebox.strips import packed
+
+COMPACT_AT = 0.125
+"""The share of finished rows from which copying the cache is cheaper than carrying them along."""
+
+
+@dataclass(frozen=True)
+class BatchedSampler:
+    """Samples rows in batches of our own; equal rows in equal order give equal bits."""
+
+    model: Any
+    chat: Chat
+    generation: Generation
+
+    def sample(
+        self, rows: Sequence[Row], version: int, interrupted: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Drawn]]:
+        """Yield each row's index and response as soon as it is complete, by length, then by index.
+
+        Raises:
+            Interrupted: `interrupted` answered true; it is asked before every token.
+        """
+        del version  # the weights are the model's own
+        sizes = [(1, len(row.prompt) + self.generation.max_new_tokens) for row in rows]
+        for batch in packed(sizes, self.generation.batch_tokens):
+            for i, drawn in self._sample_batch(rows[batch], interrupted):
+                yield batch.start + i, drawn
+
+    def _sample_batch(
+        self, rows: Sequence[Row], interrupted: Callable[[], bool]
+    ) -> Iterator[tuple[int, Drawn]]:
+        decoding = Decoding(self.model, self.chat, rows, self.generation)
+        while decoding.running:
+            if interrupted():
+                raise Interrupted("sampling was interrupted")
+            yield from ((i, decoding.drawn[i]) for i in decoding.step())
+
+
+class Decoding:
+    """One batch in the middle of sampling; `drawn` grows by a token a row with every step."""
+
+    def __init__(self, model: Any, chat: Chat, rows: Sequence[Row], generation: Generation) -> None:
+        self.drawn = [Drawn() for _ in rows]
+        self._model = base_of(model)
+        self._chat = chat
+        self._generation = generation
+        self._device = next(model.parameters()).device
+        self._limits = [min(row.limit or most, most) for row in rows for most in [self._most]]
+        self._alive = list(range(len(rows)))
+        """The row of `drawn` that each row of the batch belongs to."""
+        self._uniform_RT = self._put(uniforms([r.seed for r in rows], self._most))
+        self._length = 0
+        self._prefill(rows)
+
+    @property
+    def running(self) -> bool:
+        """Whether any response can still grow."""
+        return any(not self._complete(row) for row in self._alive)
+
+    @torch.inference_mode()
+    def step(self) -> list[int]:
+        """Draw the next token of every row and run the model on those that go on.
+
+        Returns the rows that this token completed.
+        """
+        generation = self._generation
+        token_R = draw(
+            self._logits_RV,
+            self._uniform_RT[:, self._length],
+            generation.temperature,
+            generation.top_p,
+        )
+        complete = self._record(token_R)
+        self._length += 1
+        if self.running:
+            self._feed(self._compact(token_R))
+        return complete
+
+    @property
+    def _most(self) -> int:
+        return self._generation.max_new_tokens
+
+    def _complete(self, row: int) -> bool:
+        drawn = self.drawn[row]
+        return drawn.ended or len(drawn.tokens) >= self._limits[row]
+
+    @torch.inference_mode()
+    def _prefill(self, rows: Sequence[Row]) -> None:
+        prompts = list(dict.fromkeys(row.prompt for row in rows))
+        place = {prompt: i for i, prompt in enumerate(prompts)}
+        prompt_R = self._put(torch.tensor([place[row.prompt] for row in rows]))
+        with arithmetic(self._model, self._generation.precision):
+            self._prompts, logits_PV = prefill(self._model, prompts)
+        self._prompts.seat(prompt_R)
+        self._logits_RV = logits_PV[prompt_R]
+        self._position_R = self._put(torch.tensor([len(row.prompt) for row in rows]))
+        self._cache = response_cache(len(self._prompts.keys), self._most)
+
+    def _record(self, token_R: Tensor) -> list[int]:
+        """Append the drawn tokens; return the rows that they complete."""
+        chosen_R = self._logits_RV.gather(-1, token_R[:, None]).squeeze(-1)
+        logprob_R = chosen_R - self._logits_RV.logsumexp(-1)
+        pairs = zip(token_R.tolist(), logprob_R.tolist(), strict=True)
+        complete = []
+        for row, (token, logprob) in zip(self._alive, pairs, strict=True):
+            if self._complete(row):
+                continue
+            drawn = self.drawn[row]
+            drawn.tokens.append(token)
+            drawn.logprobs.append(logprob)
+            drawn.ended = self._chat.ended(drawn.tokens)
+            if self._complete(row):
+                complete.append(row)
+        return complete
+
+    def _compact(self, token_R: Tensor) -> Tensor:
+        keep = [i for i, row in enumerate(self._alive) if not self._complete(row)]
+        if len(self._alive) - len(keep) < COMPACT_AT * len(self._alive):
+            return token_R
+        kept_R = self._put(torch.tensor(keep))
+        self._alive = [self._alive[i] for i in keep]
+        self._prompts.keep(kept_R)
+        for layer in self._cache.layers:
+            if layer.is_initialized:
+                layer.keep(kept_R)
+        self._position_R = self._position_R[kept_R]
+        self._uniform_RT = self._uniform_RT[kept_R]
+        return token_R[kept_R]
+
+    def _feed(self, token_R: Tensor) -> None:
+        """Run the model on the new tokens; keeps the float32 logits after them, (R, V)."""
+        with arithmetic(self._model, self._generation.precision):
+            out = self._model(
+                input_ids=token_R[:, None],
+                attention_mask=self._unused,
+                position_ids=self._position_R[:, None],
+                past_key_values=self._cache,
+                use_cache=True,
+                prompts=self._prompts,
+            )
+        self._logits_RV = out.logits[:, -1].float()
+        self._position_R = self._position_R + 1
+
+    @property
+    def _unused(self) -> Tensor:
+        """A mask that the library passes through as it is: the prompts bring their own."""
+        return self._logits_RV.new_zeros(1, 1, 1, 1)
+
+    def _put(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self._device)

@@ -1,0 +1,82 @@
+"""Log-probabilities of chosen tokens from hidden states, without ever holding all their logits.
+
+The head runs over a bounded number of tokens at a time. Where it is frozen, the slope of each
+log-probability by its hidden state is computed in the forward pass, so that the backward pass needs
+neither logits nor a second product with the vocabulary.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+MOST_LOGITS = 1 << 24
+"""Logits held at once: 64 MiB in float32."""
+
+
+def chosen_logprobs(hidden_ND: Tensor, head: Any, target_N: Tensor) -> Tensor:
+    """Log-probability in nats, float32 (N,), of each target under the head's softmax.
+
+    `head` is the output layer: `weight` (V, D) and an optional `bias` (V,).
+    """
+    bias = getattr(head, "bias", None)
+    if hidden_ND.requires_grad and not head.weight.requires_grad:
+        frozen: Tensor = _Frozen.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            hidden_ND, head.weight, bias, target_N
+        )
+        return frozen
+    parts = list(_parts(target_N, head.weight))
+    remember = len(parts) == 1 or not torch.is_grad_enabled()
+    return torch.cat(
+        [
+            _of_part(hidden_ND[part], head.weight, bias, target_N[part])
+            if remember
+            else checkpoint(
+                _of_part, hidden_ND[part], head.weight, bias, target_N[part], use_reentrant=False
+            )
+            for part in parts
+        ]
+    )
+
+
+def _parts(target_N: Tensor, weight_VD: Tensor) -> Iterator[slice]:
+    size = max(1, MOST_LOGITS // len(weight_VD))
+    return (slice(start, start + size) for start in range(0, len(target_N), size))
+
+
+def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
+    return torch.nn.functional.linear(hidden_ND, weight_VD, bias_V).float()
+
+
+def _of_part(
+    hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor
+) -> Tensor:
+    logits_NV = _logits(hidden_ND, weight_VD, bias_V)
+    return logits_NV.gather(-1, target_N[:, None]).squeeze(-1) - logits_NV.logsumexp(-1)
+
+
+class _Frozen(torch.autograd.Function):
+    """d logp / d h = W[target] - softmax(W h) W."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor
+    ) -> Tensor:
+        logprob_N = torch.empty(len(target_N), device=hidden_ND.device)
+        slope_ND = torch.empty_like(hidden_ND)
+        for part in _parts(target_N, weight_VD):
+            logits_NV = _logits(hidden_ND[part], weight_VD, bias_V)
+            total_N1 = logits_NV.logsumexp(-1, keepdim=True)
+            target_N1 = target_N[part, None]
+            logprob_N[part] = (logits_NV.gather(-1, target_N1) - total_N1).squeeze(-1)
+            probs_NV = logits_NV.sub_(total_N1).exp_().to(weight_VD.dtype)
+            slope_ND[part] = weight_VD[target_N[part]].sub_(probs_NV @ weight_VD)
+        ctx.save_for_backward(slope_ND)
+        return logprob_N
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        (slope_ND,) = ctx.saved_tensors
+        return slope_ND * slopes[0][:, None].to(slope_ND.dtype), None, None, None
