@@ -10,8 +10,10 @@ from peft.tuners.lora import Linear
 from tests.whitebox.conftest import LORA
 from worker.whitebox import logprobs
 from worker.whitebox.logprobs import chosen_logprobs
+from worker.whitebox.lora import sums_of
 from worker.whitebox.opening import Learning
 from worker.whitebox.policy import WhiteBox
+from worker.whitebox.sample import Generation
 from worker.whitebox.strips import Texts
 from worker.whitebox.tuning import FullTuning, Tuning
 
@@ -39,7 +41,7 @@ def test_an_adapted_product_and_its_gradients_are_pefts(
     ]
     ours = layer(inputs)
     theirs = Linear.forward(layer, inputs)
-    assert layer.forward.__func__ is not Linear.forward
+    assert layer.forward != Linear.forward
     assert torch.allclose(ours, theirs, atol=1e-5)
     slopes = torch.randn(ours.shape, generator=torch.Generator().manual_seed(3))
     for one, other in zip(
@@ -87,3 +89,32 @@ def test_dropping_activations_changes_no_gradient(
         gradients.append(torch.autograd.grad(means.sum(), list(learner.parameters.values())))
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_sampling_adds_the_adapters_into_a_copy_that_follows_the_weights(
+    make_policy: Callable[..., WhiteBox],
+) -> None:
+    policy = make_policy()
+    layer, base = _adapter(policy), policy.speaker.model.get_base_model()
+    inputs = torch.randn(5, layer.in_features, generator=torch.Generator().manual_seed(2))
+    sums = sums_of(base)
+    for _ in range(2):
+        with torch.no_grad():
+            layer.lora_B["default"].weight.mul_(-2)
+            sums.renew()
+            apart = layer(inputs)
+            with sums.in_use():
+                together = layer(inputs)
+        assert torch.allclose(together, apart, atol=1e-4)
+        assert not torch.equal(together, apart)
+    assert not sums.on
+
+
+def test_a_bfloat16_base_is_sampled_with_its_adapters_apart(
+    make_policy: Callable[..., WhiteBox],
+) -> None:
+    policy = make_policy(generation=Generation(24, max_length=200, precision="bfloat16"))
+    sums = sums_of(policy.speaker.model.get_base_model())
+    sums.renew()
+    with sums.in_use():
+        assert not sums.on

@@ -16,6 +16,7 @@ from worker.whitebox.attention import response_cache
 from worker.whitebox.chat import Chat
 from worker.whitebox.draw import draw, uniforms
 from worker.whitebox.errors import Interrupted
+from worker.whitebox.lora import sums_of
 from worker.whitebox.precision import arithmetic
 from worker.whitebox.prefill import prefill
 from worker.whitebox.sample import Drawn, Generation, Row, never
@@ -70,6 +71,8 @@ class Decoding:
         self._limits = [min(row.limit or most, most) for row in rows for most in [self._most]]
         self._alive = list(range(len(rows)))
         """The row of `drawn` that each row of the batch belongs to."""
+        self._sums = sums_of(self._model)
+        self._sums.renew()
         self._uniform_RT = self._put(uniforms([r.seed for r in rows], self._most))
         self._length = 0
         self._prefill(rows)
@@ -111,7 +114,7 @@ class Decoding:
         prompts = list(dict.fromkeys(row.prompt for row in rows))
         place = {prompt: i for i, prompt in enumerate(prompts)}
         prompt_R = self._put(torch.tensor([place[row.prompt] for row in rows]))
-        with arithmetic(self._model, self._generation.precision):
+        with self._sums.in_use(), arithmetic(self._model, self._generation.precision):
             self._prompts, logits_PV = prefill(self._model, prompts)
         self._prompts.seat(prompt_R)
         self._logits_RV = logits_PV[prompt_R]
@@ -151,7 +154,7 @@ class Decoding:
 
     def _feed(self, token_R: Tensor) -> None:
         """Run the model on the new tokens; keeps the float32 logits after them, (R, V)."""
-        with arithmetic(self._model, self._generation.precision):
+        with self._sums.in_use(), arithmetic(self._model, self._generation.precision):
             out = self._model(
                 input_ids=token_R[:, None],
                 attention_mask=self._unused,

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+BLOCK = 128
+"""Places whose weights are summed at once."""
 HEAD = 1024
 """Likeliest tokens tried first for the nucleus; sorting a whole vocabulary costs eight times."""
 
@@ -51,8 +53,31 @@ def _from_nucleus(sorted_RN: Tensor, ids_RN: Tensor, uniform_R: Tensor, top_p: f
 
 
 def _inverse_cdf(weights_RN: Tensor, uniform_R: Tensor) -> Tensor:
-    """The first position whose cumulative weight exceeds the uniform's share of the total."""
-    cdf_RN = weights_RN.cumsum(-1, dtype=torch.float64)
-    target_R1 = uniform_R[:, None] * cdf_RN[:, -1:]
-    place_R = torch.searchsorted(cdf_RN, target_R1, right=True).squeeze(-1)
+    """The first position whose cumulative weight exceeds the uniform's share of the total.
+
+    First the block, then the place in it: a running sum over a vocabulary costs ten times as much.
+    """
+    blocks_RBW = _in_blocks(weights_RN)
+    sums_RB = blocks_RBW.sum(-1).double()
+    target_R1 = uniform_R[:, None] * sums_RB.sum(-1, keepdim=True)
+    block_R1, left_R1 = _passed(sums_RB, target_R1)
+    inside_RW = blocks_RBW.gather(1, block_R1[..., None].expand(-1, 1, BLOCK)).squeeze(1)
+    place_R1, _ = _passed(inside_RW.double(), left_R1)
+    place_R = (block_R1 * BLOCK + place_R1).squeeze(-1)
     return place_R.clamp(max=weights_RN.shape[-1] - 1)
+
+
+def _in_blocks(weights_RN: Tensor) -> Tensor:
+    """(R, N / BLOCK, BLOCK), filled up with zeros."""
+    short = -weights_RN.shape[-1] % BLOCK
+    if short:
+        weights_RN = torch.nn.functional.pad(weights_RN, (0, short))
+    return weights_RN.view(len(weights_RN), -1, BLOCK)
+
+
+def _passed(weights_RN: Tensor, target_R1: Tensor) -> tuple[Tensor, Tensor]:
+    """The first place whose cumulative weight exceeds the target, and what is left of it there."""
+    cdf_RN = weights_RN.cumsum(-1)
+    place_R1 = torch.searchsorted(cdf_RN, target_R1, right=True).clamp(max=cdf_RN.shape[-1] - 1)
+    before_R1 = cdf_RN.gather(-1, place_R1) - weights_RN.gather(-1, place_R1)
+    return place_R1, target_R1 - before_R1
