@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from benchmarks.measure import Comparison, compare, write
+from benchmarks.measure import Comparison, broken, compare, write
 from benchmarks.report import plot, table
 from benchmarks.systems import find
 from benchmarks.workload import Workload, changed
@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         path = write(given.out, name, done, given.against)
     print(plot(done, given.out / f"{name}.png"))
     print(f"results: {path}")
+    if any(map(broken, done)):
+        raise SystemExit("what must be equal bit for bit is not; see above")
 
 
 def _parser() -> argparse.ArgumentParser:

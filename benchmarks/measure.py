@@ -140,6 +140,15 @@ def agreeing(comparison: Comparison) -> list[list[str]]:
     return [group for digest, group in groups.items() if digest and len(group) > 1]
 
 
+def broken(comparison: Comparison) -> list[str]:
+    """What must be equal bit for bit and is not: repeats of a system, and one exact lane."""
+    found = [f"{system}: repeats differ bit for bit" for system in differing(comparison)]
+    exact = [each for each in comparison.systems if "k=1," in f"{each}," and "exact=1" in each]
+    bits = next((run.digest for run in comparison.measured(REFERENCE)), "")
+    unlike = [each for each in exact for run in comparison.measured(each) if run.digest != bits]
+    return found + [f"{each} differs from {REFERENCE} bit for bit" for each in unlike if bits]
+
+
 def summary(comparison: Comparison, against: str | None = None) -> dict[str, dict[str, Any]]:
     """Per system: medians of all figures, spread and ratios."""
     return {

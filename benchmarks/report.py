@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Comparison, agreeing, differing, rate, summary
+from benchmarks.measure import Comparison, agreeing, broken, rate, summary
 from benchmarks.workload import Workload
 
 HEAD = (
@@ -95,8 +95,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 def _bits(comparison: Comparison) -> list[str]:
     alike = [f"equal bit for bit: {', '.join(group)}" for group in agreeing(comparison)]
-    unlike = [f"{system}: repeats differ bit for bit" for system in differing(comparison)]
-    return alike + unlike
+    return alike + [f"FAILED: {each}" for each in broken(comparison)]
 
 
 def _projected(comparison: Comparison, figures: dict[str, dict[str, Any]]) -> list[str]:

@@ -123,7 +123,10 @@ def build_policy(
         total_updates=steps * spec.method.iterations,
         seed=derive(spec.seed, "tuning"),
         learning=Learning(
-            spec.engine.shared_prompt, spec.engine.batch_tokens, spec.engine.checkpointing
+            shared_prompt=spec.engine.shared_prompt,
+            batch_tokens=spec.engine.batch_tokens,
+            checkpointing=spec.engine.checkpointing,
+            merged_sampling=spec.engine.merged_sampling,
         ),
     )
 

@@ -83,7 +83,9 @@ class ResponseLayer(DynamicLayer):  # type: ignore[misc]  # the library has no t
     def keep(self, rows_R: Tensor) -> None:
         """Keep only these rows."""
         length = self.keys.shape[-2]
-        self._buffers = self._buffers[:, rows_R]
+        kept = self._buffers[:, rows_R, :, :length]
+        self._buffers = self._buffers[:, : len(rows_R)]
+        self._buffers[:, :, :, :length] = kept
         self._show(length)
 
     def _show(self, length: int) -> None:

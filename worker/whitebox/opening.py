@@ -12,6 +12,7 @@ from worker.whitebox.attention import can_share, share_prompts
 from worker.whitebox.chat import Chat, open_chat
 from worker.whitebox.decode import BatchedSampler
 from worker.whitebox.generate import GenerateSampler
+from worker.whitebox.kernels import use_fused_kernels
 from worker.whitebox.learn import Learner
 from worker.whitebox.load import Source, load_model
 from worker.whitebox.policy import Speaker, WhiteBox
@@ -34,6 +35,8 @@ class Learning:
     """Rows times the longest row of a forward pass."""
     checkpointing: bool = False
     """Whether activations are computed anew for the backward pass: slower, in less memory."""
+    merged_sampling: bool = True
+    """Whether float32 weights are held a second time with their adapters added in, to sample."""
 
 
 def open_speaker(
@@ -72,6 +75,7 @@ def make_speaker(
         NoRoom: the generation's lengths leave no token for the prompt.
     """
     spoken = open_chat(tokenizer, chat, _end_tokens(model))
+    use_fused_kernels(model)
     if can_share(model):
         share_prompts(model)
     make = make_sampler or (BatchedSampler if can_share(model) else GenerateSampler)
@@ -98,7 +102,13 @@ def make_trainable(
         speaker.model.to(torch.bfloat16)
     # the mask of a shared prompt would take the place of a model's windows
     shared_prompt = learning.shared_prompt if can_share(speaker.model) else "off"
-    model = tune(speaker.model, tuning, seed, checkpointing=learning.checkpointing)
+    model = tune(
+        speaker.model,
+        tuning,
+        seed,
+        checkpointing=learning.checkpointing,
+        merged=learning.merged_sampling,
+    )
     scorer = Scorer(
         model,
         precision,

@@ -26,11 +26,14 @@ class FullTuning:
 Tuning = LoraTuning | FullTuning
 
 
-def tune(model: Any, tuning: Tuning, seed: int = 0, *, checkpointing: bool = False) -> Any:
+def tune(
+    model: Any, tuning: Tuning, seed: int = 0, *, checkpointing: bool = False, merged: bool = False
+) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
 
     Adapters start as drawn from `seed`, and as no change: their second factor is zero. With
     `checkpointing` training mode drops activations, and nothing else: all dropout is switched off.
+    With `merged` there is a second copy of the adapted weights to sample from.
     """
     if checkpointing:
         _switch_dropout_off(model)
@@ -39,10 +42,10 @@ def tune(model: Any, tuning: Tuning, seed: int = 0, *, checkpointing: bool = Fal
         case FullTuning():
             return model.requires_grad_(requires_grad=True).eval()
         case LoraTuning():
-            return _with_adapters(model, tuning, seed).eval()
+            return _with_adapters(model, tuning, seed, merged=merged).eval()
 
 
-def _with_adapters(model: Any, tuning: LoraTuning, seed: int) -> Any:
+def _with_adapters(model: Any, tuning: LoraTuning, seed: int, *, merged: bool) -> Any:
     config = LoraConfig(
         r=tuning.rank,
         lora_alpha=tuning.alpha,
@@ -55,7 +58,7 @@ def _with_adapters(model: Any, tuning: LoraTuning, seed: int) -> Any:
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
         tuned = get_peft_model(model, config)
-    use_lean_products(tuned)
+    use_lean_products(tuned, sums=merged)
     return tuned
 
 

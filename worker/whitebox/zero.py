@@ -20,6 +20,7 @@ from torch import Tensor
 
 from worker.whitebox.leading import Tell
 from worker.whitebox.learn import Learner
+from worker.whitebox.lora import sums_of
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.ranks import Ranks, SharedSampler, SharedScorer, Zero
 from worker.whitebox.score import Scorer, base_of
@@ -119,6 +120,7 @@ def _use_plain_products(model: Any) -> None:
     for layer in model.modules():
         if type(layer) is Linear:
             vars(layer).pop("forward", None)
+    sums_of(base_of(model)).layers.clear()
 
 
 def _config(learner: Learner, zero: Zero) -> dict[str, Any]:

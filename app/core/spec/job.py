@@ -106,6 +106,11 @@ class EngineSpec(Spec):
         default=False,
         description="Compute activations anew for the backward pass: slower, in less memory.",
     )
+    merged_sampling: bool = Field(
+        default=True,
+        description="Under LoRA and float32, sample from a second copy of the adapted weights "
+        "with the adapters added in: faster, and needs their memory again.",
+    )
     ranks: int = Field(
         default=1, ge=1, le=64, description="Processes, each on a GPU of its own if there are any."
     )
