@@ -27,7 +27,7 @@ class Preset:
     repeats: int = 3
 
 
-CPU = Workload()
+CPU = Workload(tuning="lora")
 SMOLLM2 = Workload(
     model="smollm2", prompts=32, prompt_tokens=192, response_tokens=48, tuning="lora"
 )
@@ -49,7 +49,7 @@ GPU = Workload(
 
 PRESETS = {
     "cpu": Preset(
-        (CPU, replace(CPU, judge_seconds=2.0)),
+        (CPU,),
         (
             "reference",
             "engine:k=1,exact=1",
@@ -57,15 +57,31 @@ PRESETS = {
             "engine:k=16",
             "engine:k=16,tree=0",
             "engine:k=16,update=round",
+            "engine:k=32",
             *TRL,
+            "limit:k=16",
+            "limit:k=32",
+        ),
+    ),
+    "slow-judge": Preset(
+        (replace(CPU, judge_seconds=2.0),),
+        (
+            "reference",
+            "engine:k=16",
+            "engine:k=16,staleness=1",
+            "engine:k=32",
+            "engine:k=32,staleness=1",
+            "limit:k=32",
         ),
     ),
     "smollm2": Preset(
         (SMOLLM2, replace(SMOLLM2, precision="bfloat16")),
-        ("reference", "engine:k=1,exact=1", "engine:k=16", "grpo:prompts=16"),
+        ("reference", "engine:k=1,exact=1", "engine:k=16", "grpo:prompts=16", "limit:k=16"),
     ),
-    "quick": Preset((QUICK,), ("reference", "engine:k=1,exact=1", "engine:k=4"), repeats=2),
-    "gpu": Preset((GPU,), ("reference", "engine:k=64", "grpo:prompts=16")),
+    "quick": Preset(
+        (QUICK,), ("reference", "engine:k=1,exact=1", "engine:k=4", "limit:k=4"), repeats=2
+    ),
+    "gpu": Preset((GPU,), ("reference", "engine:k=64", "grpo:prompts=16", "limit:k=64")),
 }
 
 

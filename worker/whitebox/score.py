@@ -16,6 +16,9 @@ from worker.whitebox.logprobs import chosen_logprobs
 from worker.whitebox.precision import Precision, arithmetic
 from worker.whitebox.strips import SharedPrompt, Strip, Texts, inputs_of, lay, packed
 
+CPU_PACK = 512
+"""Padded tokens up to which several prompts share a pass on a CPU."""
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -34,8 +37,13 @@ class Scorer:
     """Whether activations are computed anew for the backward pass instead of being kept."""
 
     def packs(self, texts: Sequence[Texts]) -> Iterator[slice]:
-        """Cut a list, in order, into parts that one forward pass holds; one alone always passes."""
-        return packed([self._size(one) for one in texts], self.batch_tokens)
+        """Cut a list, in order, into parts that one forward pass holds; one alone always passes.
+
+        A CPU is busy with one prompt already, and more only leave its caches.
+        """
+        on_cpu = next(base_of(self.model).parameters()).device.type == "cpu"
+        budget = min(self.batch_tokens, CPU_PACK) if on_cpu else self.batch_tokens
+        return packed([self._size(one) for one in texts], budget)
 
     def parts(self, texts: Texts) -> list[Texts]:
         """Cut the responses of one prompt into parts that one forward pass holds."""
