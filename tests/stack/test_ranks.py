@@ -73,6 +73,7 @@ def test_a_rank_that_dies_costs_an_attempt_and_leaves_nothing_running(
 ) -> None:
     many = [f"Tell me fact number {n}." for n in range(8)]
     with stack.client() as client:
+        wait_until(lambda: not followers(stack))  # those of the job before
         job = client.create_job(on_ranks(client, tmp_path, many, zero=2))["id"]
         wait_until(lambda: followers(stack))
         if moment == "working":
