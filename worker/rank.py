@@ -146,7 +146,9 @@ def _cut() -> Any:
     try:
         from worker.whitebox.zero import cut  # noqa: PLC0415 - an extra, and slow to import
     except ModuleNotFoundError as error:
-        raise DeepSpeedMissing("ZeRO needs `pip install cyclealign[distributed]`") from error
+        raise DeepSpeedMissing(
+            "ZeRO needs the extra `distributed`: pip install -e '.[worker,distributed]'"
+        ) from error
     return cut
 
 

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from worker.whitebox.attention import response_cache
 from worker.whitebox.chat import Chat
-from worker.whitebox.draw import draw, uniforms
 from worker.whitebox.errors import Interrupted
+from worker.whitebox.keyed import Keyed
 from worker.whitebox.lora import sums_of
 from worker.whitebox.precision import arithmetic
 from worker.whitebox.prefill import prefill
-from worker.whitebox.sample import Drawn, Generation, Row, never
+from worker.whitebox.sample import Drawn, Generation, Row, batches, never
 from worker.whitebox.score import base_of
-from worker.whitebox.strips import packed
 
 COMPACT_AT = 0.125
 """The share of finished rows from which copying the cache is cheaper than carrying them along."""
@@ -44,8 +43,7 @@ class BatchedSampler:
             Interrupted: `interrupted` answered true; it is asked before every token.
         """
         del version  # the weights are the model's own
-        sizes = [(1, len(row.prompt) + self.generation.max_new_tokens) for row in rows]
-        for batch in packed(sizes, self.generation.batch_tokens):
+        for batch in batches(rows, self.generation):
             for i, drawn in self._sample_batch(rows[batch], interrupted):
                 yield batch.start + i, drawn
 
@@ -63,24 +61,25 @@ class Decoding:
     """One batch in the middle of sampling; `drawn` grows by a token a row with every step."""
 
     def __init__(self, model: Any, chat: Chat, rows: Sequence[Row], generation: Generation) -> None:
-        self.drawn = [Drawn() for _ in rows]
         self._model = base_of(model)
-        self._chat = chat
         self._generation = generation
         self._device = next(model.parameters()).device
-        self._limits = [min(row.limit or most, most) for row in rows for most in [self._most]]
+        self._keyed = Keyed(rows, chat, generation, self._device)
         self._alive = list(range(len(rows)))
         """The row of `drawn` that each row of the batch belongs to."""
         self._sums = sums_of(self._model)
         self._sums.renew()
-        self._uniform_RT = self._put(uniforms([r.seed for r in rows], self._most))
-        self._length = 0
         self._prefill(rows)
+
+    @property
+    def drawn(self) -> list[Drawn]:
+        """The responses so far."""
+        return self._keyed.drawn
 
     @property
     def running(self) -> bool:
         """Whether any response can still grow."""
-        return any(not self._complete(row) for row in self._alive)
+        return any(not self._keyed.complete(row) for row in self._alive)
 
     @torch.inference_mode()
     def step(self) -> list[int]:
@@ -88,26 +87,11 @@ class Decoding:
 
         Returns the rows that this token completed.
         """
-        generation = self._generation
-        token_R = draw(
-            self._logits_RV,
-            self._uniform_RT[:, self._length],
-            generation.temperature,
-            generation.top_p,
-        )
-        complete = self._record(token_R)
-        self._length += 1
+        growing = [row for row in self._alive if not self._keyed.complete(row)]
+        token_R = self._keyed.take(self._alive, self._logits_RV)
         if self.running:
             self._feed(self._compact(token_R))
-        return complete
-
-    @property
-    def _most(self) -> int:
-        return self._generation.max_new_tokens
-
-    def _complete(self, row: int) -> bool:
-        drawn = self.drawn[row]
-        return drawn.ended or len(drawn.tokens) >= self._limits[row]
+        return [row for row in growing if self._keyed.complete(row)]
 
     @torch.inference_mode()
     def _prefill(self, rows: Sequence[Row]) -> None:
@@ -119,27 +103,10 @@ class Decoding:
         self._prompts.seat(prompt_R)
         self._logits_RV = logits_PV[prompt_R]
         self._position_R = self._put(torch.tensor([len(row.prompt) for row in rows]))
-        self._cache = response_cache(len(self._prompts.keys), self._most)
-
-    def _record(self, token_R: Tensor) -> list[int]:
-        """Append the drawn tokens; return the rows that they complete."""
-        chosen_R = self._logits_RV.gather(-1, token_R[:, None]).squeeze(-1)
-        logprob_R = chosen_R - self._logits_RV.logsumexp(-1)
-        pairs = zip(token_R.tolist(), logprob_R.tolist(), strict=True)
-        complete = []
-        for row, (token, logprob) in zip(self._alive, pairs, strict=True):
-            if self._complete(row):
-                continue
-            drawn = self.drawn[row]
-            drawn.tokens.append(token)
-            drawn.logprobs.append(logprob)
-            drawn.ended = self._chat.ended(drawn.tokens)
-            if self._complete(row):
-                complete.append(row)
-        return complete
+        self._cache = response_cache(len(self._prompts.keys), self._generation.max_new_tokens)
 
     def _compact(self, token_R: Tensor) -> Tensor:
-        keep = [i for i, row in enumerate(self._alive) if not self._complete(row)]
+        keep = [i for i, row in enumerate(self._alive) if not self._keyed.complete(row)]
         if len(self._alive) - len(keep) < COMPACT_AT * len(self._alive):
             return token_R
         kept_R = self._put(torch.tensor(keep))
@@ -149,7 +116,6 @@ class Decoding:
             if layer.is_initialized:
                 layer.keep(kept_R)
         self._position_R = self._position_R[kept_R]
-        self._uniform_RT = self._uniform_RT[kept_R]
         return token_R[kept_R]
 
     def _feed(self, token_R: Tensor) -> None:

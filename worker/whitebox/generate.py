@@ -23,9 +23,8 @@ from worker.whitebox.chat import Chat
 from worker.whitebox.errors import Interrupted
 from worker.whitebox.keyed import Keyed, only
 from worker.whitebox.precision import arithmetic
-from worker.whitebox.sample import Drawn, Generation, Row, never
+from worker.whitebox.sample import Drawn, Generation, Row, batches, never
 from worker.whitebox.score import base_of
-from worker.whitebox.strips import packed
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ class GenerateSampler:
             Interrupted: `interrupted` answered true; it is asked after every token.
         """
         del version  # the weights are the model's own
-        sizes = [(1, len(row.prompt) + self.generation.max_new_tokens) for row in rows]
-        for batch in packed(sizes, self.generation.batch_tokens):
+        for batch in batches(rows, self.generation):
             for i, drawn in enumerate(self._batch(rows[batch], interrupted)):
                 yield batch.start + i, drawn
 

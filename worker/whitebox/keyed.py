@@ -1,4 +1,4 @@
-"""The draw inside a library's loop: each row's token by its own seed, as our own loop takes it."""
+"""The draw of every sampler, ours and the library's: each row's token by its own seed."""
 
 from collections.abc import Sequence
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.whitebox.precision import Precision
+from worker.whitebox.strips import packed
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,14 @@ class Drawn:
 def never() -> bool:
     """The caller never asks to stop."""
     return False
+
+
+def batches(rows: Sequence[Row], generation: Generation) -> Iterator[slice]:
+    """Cut the rows, in order, into batches within the generation's budget of tokens."""
+    return packed(
+        [(1, len(row.prompt) + generation.max_new_tokens) for row in rows],
+        generation.batch_tokens,
+    )
 
 
 class Sampler(Protocol):
