@@ -68,6 +68,26 @@ def test_the_gradient_is_that_of_separate_sequences(
         assert torch.allclose(one, other, atol=1e-5)
 
 
+@pytest.mark.parametrize("tuning", [LORA, FullTuning()])
+def test_the_gradient_of_a_large_tree_is_the_same_in_every_bit(
+    make_policy: Callable[..., WhiteBox], tuning: Tuning
+) -> None:
+    """Large enough for threads to share the work: 12 x 60 places of 64 numbers."""
+    learner = make_policy(tuning).learner
+    weights, threads = list(learner.parameters.values()), torch.get_num_threads()
+    responses = tuple(tuple((7 * k + 3 * i) % 250 for i in range(60)) for k in range(12))
+    torch.set_num_threads(4)
+    try:
+        found = [
+            torch.autograd.grad(_means(learner.scorer.model, "on", *responses).sum(), weights)
+            for _ in range(12)
+        ]
+    finally:
+        torch.set_num_threads(threads)
+    for again in found[1:]:
+        assert all(map(torch.equal, found[0], again))
+
+
 def test_several_prompts_share_a_pass(speaker: Speaker, shared: SharedPrompt) -> None:
     scorer = Scorer(speaker.model, shared_prompt=shared)
     texts = [Texts(PROMPT, (SHORT, LONG)), Texts(PROMPT[:2], (OTHER,))]

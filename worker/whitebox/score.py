@@ -107,7 +107,7 @@ class Scorer:
                 return torch.gather(logits_NV.log_softmax(-1), -1, targets_N[:, None])[:, 0]
             hidden_BTD = base.get_decoder()(**inputs, use_cache=False).last_hidden_state
             head = base.get_output_embeddings()
-            return chosen_logprobs(hidden_BTD[rows, places], head, targets_N)
+            return chosen_logprobs(_at(hidden_BTD, rows, places), head, targets_N)
 
     @contextmanager
     def _mode(self, base: Any) -> Iterator[None]:
@@ -135,6 +135,18 @@ def has_plain_head(model: Any) -> bool:
     hidden = base.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
     logits: Tensor = base(input_ids=tokens, use_cache=False).logits
     return torch.allclose(base.get_output_embeddings()(hidden), logits, rtol=1e-3, atol=1e-3)
+
+
+def _at(hidden_BTD: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
+    """The hidden states at these places, (N, D).
+
+    Responses share their prompt's last place, and the gradient of plain indexing adds up what meets
+    in one place in whatever order the threads come; this one's order is fixed.
+    """
+    width = hidden_BTD.shape[1]
+    flat_N = [row * width + place for row, place in zip(rows, places, strict=True)]
+    index_N = torch.tensor(flat_N, device=hidden_BTD.device)
+    return hidden_BTD.flatten(0, 1).index_select(0, index_N)
 
 
 def _response_means(logprobs_N: Tensor, strips: Sequence[Strip]) -> list[Tensor]:
