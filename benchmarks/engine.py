@@ -71,7 +71,8 @@ PRESETS = {
             "engine:k=16,staleness=1",
             "engine:k=32",
             "engine:k=32,staleness=1",
-            "limit:k=32",
+            "engine:k=64",
+            "limit:k=64",
         ),
     ),
     "smollm2": Preset(

@@ -173,12 +173,19 @@ def write(
     folder: Path, name: str, comparisons: Sequence[Comparison], against: str | None = None
 ) -> Path:
     """Write everything, runs included, to `<folder>/<name>.json`."""
-    written = [{**asdict(each), "summary": summary(each, against)} for each in comparisons]
+    written = [_written(each) | {"summary": summary(each, against)} for each in comparisons]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     content = {"name": name, "machine": machine(), "against": against, "comparisons": written}
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
+
+
+def _written(comparison: Comparison) -> dict[str, Any]:
+    """Of a file of prompts its name: folders differ from machine to machine."""
+    whole = asdict(comparison)
+    workload = whole["workload"]
+    return whole | {"workload": workload | {"prompts_file": Path(workload["prompts_file"]).name}}
 
 
 def outcome(system: str, workload: Workload, judge_url: str) -> dict[str, Any]:

@@ -7,7 +7,9 @@ and without waiting, and compares iterations to agreement and held-out scores, s
 import argparse
 import json
 import math
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -72,9 +74,9 @@ class Learnt:
     updates: int
 
 
-def learn(lanes: int, seed: int, prompts: int, staleness: int = 0) -> Learnt:
+def learn(lanes: int, seed: int, prompts: int, lr: float, staleness: int = 0) -> Learnt:
     """Run one job of `prompts` prompts."""
-    policy, all_prompts = _policy(seed, prompts)
+    policy, all_prompts = _policy(seed, prompts, lr)
     config = CycleConfig(
         seed=seed,
         iterations=ITERATIONS,
@@ -102,12 +104,12 @@ def learn(lanes: int, seed: int, prompts: int, staleness: int = 0) -> Learnt:
     )
 
 
-def _policy(seed: int, prompts: int) -> tuple[WhiteBox, list[Prompt]]:
+def _policy(seed: int, prompts: int, lr: float) -> tuple[WhiteBox, list[Prompt]]:
     model, tokenizer = build("1m", seed=seed)
     generation = Generation(max_new_tokens=RESPONSE, max_length=PROMPT + RESPONSE)
     speaker = make_speaker(model, tokenizer, generation)
     policy = make_trainable(
-        speaker, FullTuning(), Pro(0.05), OptimizerConfig(lr=1e-3), total_updates=1, seed=seed
+        speaker, FullTuning(), Pro(0.05), OptimizerConfig(lr=lr), total_updates=1, seed=seed
     )
     return policy, synthetic(tokenizer, prompts + 64, PROMPT, seed)
 
@@ -128,26 +130,41 @@ def compared(pairs: Sequence[tuple[Learnt, Learnt]]) -> dict[str, tuple[float, f
     }
 
 
+def _in_processes(jobs: Sequence[tuple[int, int, int, float, int]], count: int) -> Iterator[Learnt]:
+    """Each job in one thread; results in the order of the jobs."""
+    with ProcessPoolExecutor(
+        count,
+        multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
+        yield from pool.map(learn, *zip(*jobs, strict=True))
+
+
 def main() -> None:
     """Run all seeds and write the figures."""
     parser = argparse.ArgumentParser(description="Many lanes beside one lane, over seeds.")
     parser.add_argument("--lanes", type=int, default=16)
     parser.add_argument("--staleness", type=int, choices=[0, 1], default=0)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--prompts", type=int, default=192)
+    parser.add_argument("--prompts", type=int, default=640)
+    parser.add_argument("--lr", type=float, default=1.2e-4)
+    parser.add_argument("--processes", type=int, default=2, help="one thread each")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--name", default="semantics")
     given = parser.parse_args()
-    torch.set_num_threads(1)
-    pairs = []
-    for seed in range(given.seeds):
-        pair = (
-            learn(given.lanes, seed, given.prompts, given.staleness),
-            learn(1, seed, given.prompts),
-        )
-        print(*pair, sep="\n", flush=True)
-        pairs.append(pair)
-    found = {"machine": machine(), "runs": [[vars(one) for one in pair] for pair in pairs]}
+    jobs = [
+        (lanes, seed, given.prompts, given.lr, staleness)
+        for seed in range(given.seeds)
+        for lanes, staleness in ((given.lanes, given.staleness), (1, 0))
+    ]
+    runs = []
+    for run in _in_processes(jobs, given.processes):
+        print(run, flush=True)
+        runs.append(run)
+    pairs = list(zip(runs[::2], runs[1::2], strict=True))
+    found = {"machine": machine(), "lr": given.lr, "prompts": given.prompts}
+    found |= {"runs": [[vars(one) for one in pair] for pair in pairs]}
     found |= {"intervals_90": compared(pairs)}
     print(found["intervals_90"])
     (given.out / f"{given.name}.json").write_text(json.dumps(found, indent=1) + "\n")
