@@ -9,12 +9,17 @@ from os import environ
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from app.core.migrations import migrate
 
 # Many small processes share few cores; one thread each is the fastest, and children inherit it.
 environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No test is about speed, and a busy machine is slow.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def database_on(server: str, name: str) -> str:

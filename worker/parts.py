@@ -127,6 +127,7 @@ def build_policy(
             batch_tokens=spec.engine.batch_tokens,
             checkpointing=spec.engine.checkpointing,
             merged_sampling=spec.engine.merged_sampling,
+            packed_weights=spec.engine.packed_weights,
         ),
     )
 

@@ -182,14 +182,17 @@ class Bench:
         )
 
 
-def prepare(workload: Workload, judge_url: str, shared_prompt: SharedPrompt) -> Bench:
+def prepare(
+    workload: Workload, judge_url: str, shared_prompt: SharedPrompt, *, packed: bool
+) -> Bench:
     """Build the white box and run it once, so that nothing is loaded under the clock."""
+    learning = Learning(shared_prompt, packed_weights=packed)
     model, tokenizer = build_for(workload)
     prompts = prompts_for(workload, tokenizer)
-    box = _white_box(workload, model, tokenizer, shared_prompt)
+    box = _white_box(workload, model, tokenizer, learning)
     _warm_up(Watched(box), prompts[0], workload)
     model, tokenizer = build_for(workload)  # learnt from nothing, as if nothing had been
-    policy = Watched(_white_box(workload, model, tokenizer, shared_prompt))
+    policy = Watched(_white_box(workload, model, tokenizer, learning))
     judge = Verdicts(workload, JudgeClient(judge_url), policy, [])
     return Bench(workload, prompts, policy, judge, Stopwatch(workload.device))
 
@@ -200,9 +203,7 @@ def record(at: At, learned: Learned | None, *said: object) -> list[object]:
     return [at.step, at.iteration, loss, *said]
 
 
-def _white_box(
-    workload: Workload, model: Any, tokenizer: Any, shared_prompt: SharedPrompt
-) -> WhiteBox:
+def _white_box(workload: Workload, model: Any, tokenizer: Any, learning: Learning) -> WhiteBox:
     longest = workload.longest_response
     generation = Generation(
         max_new_tokens=longest,
@@ -228,7 +229,7 @@ def _white_box(
         OptimizerConfig(lr=workload.lr),
         total_updates=workload.prompt_iterations,
         seed=workload.seed,
-        learning=Learning(shared_prompt),
+        learning=learning,
     )
 
 

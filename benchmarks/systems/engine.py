@@ -4,6 +4,7 @@ from benchmarks.systems.cycle_parts import prepare, record
 from benchmarks.workload import Measured, Workload
 from worker.cycle.events import Iterated
 from worker.methods.cyclealign import CycleConfig, cyclealign
+from worker.whitebox.strips import SharedPrompt
 
 
 def run(
@@ -13,14 +14,18 @@ def run(
     tree: str = "1",
     update: str = "prompt",
     staleness: str = "0",
+    packed: str = "1",
     exact: str = "0",
 ) -> Measured:
     """Align every prompt with `k` lanes in flight.
 
-    `tree=0` computes a prompt anew for each response; `exact=1` is the profile that equals the
-    reference loop in every bit: no tree, and the belief from a scoring pass.
+    `tree=0` computes a prompt anew for each response; `packed=0` multiplies by weights as they lie.
+    `exact=1` is the profile that equals the reference loop in every bit: neither of both, and the
+    belief from a scoring pass.
     """
-    bench = prepare(workload, judge_url, "off" if "0" in (tree, "10"[int(exact)]) else "auto")
+    plain = exact == "1"
+    shared_prompt: SharedPrompt = "off" if plain or tree == "0" else "auto"
+    bench = prepare(workload, judge_url, shared_prompt, packed=packed == "1" and not plain)
     config = CycleConfig(
         seed=workload.seed,
         iterations=workload.iterations,

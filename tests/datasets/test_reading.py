@@ -5,7 +5,6 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,8 +13,8 @@ from hypothesis import strategies as st
 from app.core.errors import AlignError, TooLarge, Unsupported
 from app.services.formats.reading import Limits, Source, open_source
 from app.services.formats.rows import Fault, Kind, Row
+from tests.hh_rlhf import pairs
 
-HH = Path(__file__).parents[3] / "shared/data/hh-rlhf/harmless-base/test-first1000.jsonl.gz"
 LIMITS = Limits(64 << 20, 1 << 20)
 
 
@@ -37,8 +36,7 @@ def places(faults: list[Fault]) -> list[tuple[int, str]]:
 
 
 def real() -> bytes:
-    assert HH.is_file(), f"The real data are not at {HH}; these tests need them."
-    return HH.read_bytes()
+    return pairs().read_bytes()
 
 
 def test_of_1000_real_pairs_997_are_usable_and_3_have_an_empty_reply() -> None:

@@ -15,7 +15,8 @@ from app.core.models import DEFAULT_WORKSPACE, Dataset, DatasetIssue, DatasetRow
 from app.core.settings import Settings
 from app.services import datasets
 from app.services.paging import Ask
-from tests.datasets.test_reading import HH, real
+from tests.datasets.test_reading import real
+from tests.hh_rlhf import PAIRS
 
 GOOD = b'{"prompt": "one"}\n{"prompt": "two"}\n'
 MIXED = b'{"prompt": "one"}\n{"prompt": ""}\n{"prompt": "three"}\n'
@@ -197,7 +198,7 @@ def test_what_is_no_dataset_stores_nothing(
 
 
 def test_the_real_pairs_are_stored_with_nothing_lost(engine: Engine, settings: Settings) -> None:
-    made, _ = upload(engine, settings, real(), kind="preferences", on_error="skip", name=HH.name)
+    made, _ = upload(engine, settings, real(), kind="preferences", on_error="skip", name=PAIRS.name)
     assert (made.line_count, made.row_count) == (1000, 997)
     assert made.issue_counts["empty_reply"] == 3
     assert count(engine, DatasetRow) == 997

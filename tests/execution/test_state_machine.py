@@ -120,8 +120,7 @@ class Life:
 
 @settings(
     max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)
 def test_whatever_happens_the_log_replays_to_the_row(engine: Engine, steps: list[str]) -> None:

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cyclealign.client import Client
+from tests.hh_rlhf import pairs
 from tests.judge_server import JudgeServer
 from tests.stack.jobs import small_job, upload_prompts
 from tests.stack.running import Stack, wait_for
@@ -22,14 +23,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
 ]
 
-HH = Path(__file__).parents[2] / "../shared/data/hh-rlhf/harmless-base/test-first1000.jsonl.gz"
-
 
 @pytest.fixture(scope="module")
 def hh_prompts(stack: Stack) -> str:
     """The real file, uploaded: every line is a row or an issue."""
     with stack.client() as client:
-        dataset = client.upload_dataset(HH, "prompts", on_error="skip")
+        dataset = client.upload_dataset(pairs(), "prompts", on_error="skip")
     assert dataset["state"] == "ready"
     assert dataset["line_count"] == 1000
     return str(dataset["id"])

@@ -9,6 +9,7 @@ from peft.tuners.lora import Linear
 
 from tests.whitebox.conftest import LORA
 from worker.whitebox import logprobs
+from worker.whitebox.frozen import FrozenLayer
 from worker.whitebox.logprobs import chosen_logprobs
 from worker.whitebox.lora import sums_of
 from worker.whitebox.opening import Learning
@@ -52,6 +53,35 @@ def test_an_adapted_product_and_its_gradients_are_pefts(
         assert torch.allclose(one, other, atol=1e-4)
     with torch.no_grad():
         assert torch.allclose(layer(inputs), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize("rows", [1, 7, 64])
+def test_a_packed_product_is_the_plain_one_in_both_directions(
+    rows: int, dtype: torch.dtype, close: float
+) -> None:
+    draw = torch.Generator().manual_seed(5)
+    layer = torch.nn.Linear(24, 40, dtype=dtype).requires_grad_(requires_grad=False)
+    torch.nn.init.normal_(layer.bias, generator=draw)
+    inputs = torch.randn(rows, 24, generator=draw).to(dtype)
+    slopes = torch.randn(rows, 40, generator=draw).to(dtype)
+    packed = FrozenLayer(layer, packed=True)
+    for _ in range(2):
+        assert torch.allclose(packed.forward(inputs), layer(inputs), atol=close, rtol=close)
+        assert torch.allclose(packed.back(slopes), slopes @ layer.weight, atol=close, rtol=close)
+        layer.weight.mul_(-2)  # as merging adapters into it would
+
+
+def test_packed_weights_change_no_gradient_but_in_the_last_bits(
+    make_policy: Callable[..., WhiteBox],
+) -> None:
+    gradients = []
+    for packed in (False, True):
+        learner = make_policy(LORA, learning=Learning(packed_weights=packed)).learner
+        [means] = learner.scorer.means([TEXTS])
+        gradients.append(torch.autograd.grad(means.sum(), list(learner.parameters.values())))
+    for one, other in zip(*gradients, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

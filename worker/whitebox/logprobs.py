@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from worker.whitebox.frozen import FrozenLayer, frozen
+
 MOST_LOGITS = 1 << 24
 """Logits held at once: 64 MiB in float32."""
 
@@ -21,21 +23,18 @@ def chosen_logprobs(hidden_ND: Tensor, head: Any, target_N: Tensor) -> Tensor:
 
     `head` is the output layer: `weight` (V, D) and an optional `bias` (V,).
     """
-    bias = getattr(head, "bias", None)
     if hidden_ND.requires_grad and not head.weight.requires_grad:
-        frozen: Tensor = _Frozen.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            hidden_ND, head.weight, bias, target_N
+        found: Tensor = _Frozen.apply(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            hidden_ND, frozen(head), target_N
         )
-        return frozen
+        return found
     parts = list(_parts(target_N, head.weight))
     remember = len(parts) == 1 or not torch.is_grad_enabled()
     return torch.cat(
         [
-            _of_part(hidden_ND[part], head.weight, bias, target_N[part])
+            _of_part(hidden_ND[part], head, target_N[part])
             if remember
-            else checkpoint(
-                _of_part, hidden_ND[part], head.weight, bias, target_N[part], use_reentrant=False
-            )
+            else checkpoint(_of_part, hidden_ND[part], head, target_N[part], use_reentrant=False)
             for part in parts
         ]
     )
@@ -46,14 +45,14 @@ def _parts(target_N: Tensor, weight_VD: Tensor) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, len(target_N), size))
 
 
-def _logits(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None) -> Tensor:
-    return torch.nn.functional.linear(hidden_ND, weight_VD, bias_V).float()
+def _logits(hidden_ND: Tensor, head: Any) -> Tensor:
+    if head.weight.requires_grad:
+        return torch.nn.functional.linear(hidden_ND, head.weight, head.bias).float()
+    return frozen(head).forward(hidden_ND).float()
 
 
-def _of_part(
-    hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor
-) -> Tensor:
-    logits_NV = _logits(hidden_ND, weight_VD, bias_V)
+def _of_part(hidden_ND: Tensor, head: Any, target_N: Tensor) -> Tensor:
+    logits_NV = _logits(hidden_ND, head)
     return logits_NV.gather(-1, target_N[:, None]).squeeze(-1) - logits_NV.logsumexp(-1)
 
 
@@ -61,22 +60,20 @@ class _Frozen(torch.autograd.Function):
     """d logp / d h = W[target] - softmax(W h) W."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, hidden_ND: Tensor, head: FrozenLayer, target_N: Tensor) -> Tensor:
         logprob_N = torch.empty(len(target_N), device=hidden_ND.device)
         slope_ND = torch.empty_like(hidden_ND)
-        for part in _parts(target_N, weight_VD):
-            logits_NV = _logits(hidden_ND[part], weight_VD, bias_V)
+        for part in _parts(target_N, head.weight):
+            logits_NV = head.forward(hidden_ND[part]).float()
             total_N1 = logits_NV.logsumexp(-1, keepdim=True)
             target_N1 = target_N[part, None]
             logprob_N[part] = (logits_NV.gather(-1, target_N1) - total_N1).squeeze(-1)
-            probs_NV = logits_NV.sub_(total_N1).exp_().to(weight_VD.dtype)
-            slope_ND[part] = weight_VD[target_N[part]].sub_(probs_NV @ weight_VD)
+            probs_NV = logits_NV.sub_(total_N1).exp_().to(head.weight.dtype)
+            slope_ND[part] = head.weight[target_N[part]].sub_(head.back(probs_NV))
         ctx.save_for_backward(slope_ND)
         return logprob_N
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         (slope_ND,) = ctx.saved_tensors
-        return slope_ND * slopes[0][:, None].to(slope_ND.dtype), None, None, None
+        return slope_ND * slopes[0][:, None].to(slope_ND.dtype), None, None

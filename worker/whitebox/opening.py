@@ -37,6 +37,8 @@ class Learning:
     """Whether activations are computed anew for the backward pass: slower, in less memory."""
     merged_sampling: bool = True
     """Whether float32 weights are held a second time with their adapters added in, to sample."""
+    packed_weights: bool = True
+    """Whether a CPU holds frozen weights twice more, laid out for products in either direction."""
 
 
 def open_speaker(
@@ -108,6 +110,7 @@ def make_trainable(
         seed,
         checkpointing=learning.checkpointing,
         merged=learning.merged_sampling,
+        packed=learning.packed_weights,
     )
     scorer = Scorer(
         model,

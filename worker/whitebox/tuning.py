@@ -27,13 +27,20 @@ Tuning = LoraTuning | FullTuning
 
 
 def tune(
-    model: Any, tuning: Tuning, seed: int = 0, *, checkpointing: bool = False, merged: bool = False
+    model: Any,
+    tuning: Tuning,
+    seed: int = 0,
+    *,
+    checkpointing: bool = False,
+    merged: bool = False,
+    packed: bool = False,
 ) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
 
     Adapters start as drawn from `seed`, and as no change: their second factor is zero. With
     `checkpointing` training mode drops activations, and nothing else: all dropout is switched off.
-    With `merged` there is a second copy of the adapted weights to sample from.
+    With `merged` there is a second copy of the adapted weights to sample from, with `packed` there
+    are two of the frozen ones in the layouts that a CPU multiplies fastest.
     """
     if checkpointing:
         _switch_dropout_off(model)
@@ -42,10 +49,10 @@ def tune(
         case FullTuning():
             return model.requires_grad_(requires_grad=True).eval()
         case LoraTuning():
-            return _with_adapters(model, tuning, seed, merged=merged).eval()
+            return _with_adapters(model, tuning, seed, merged=merged, packed=packed).eval()
 
 
-def _with_adapters(model: Any, tuning: LoraTuning, seed: int, *, merged: bool) -> Any:
+def _with_adapters(model: Any, tuning: LoraTuning, seed: int, *, merged: bool, packed: bool) -> Any:
     config = LoraConfig(
         r=tuning.rank,
         lora_alpha=tuning.alpha,
@@ -58,7 +65,7 @@ def _with_adapters(model: Any, tuning: LoraTuning, seed: int, *, merged: bool) -
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
         tuned = get_peft_model(model, config)
-    use_lean_products(tuned, sums=merged)
+    use_lean_products(tuned, sums=merged, packed=packed)
     return tuned
 
 

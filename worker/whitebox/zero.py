@@ -15,12 +15,11 @@ import deepspeed
 import deepspeed.ops
 import torch
 from deepspeed.utils import logger as deepspeed_logger
-from peft.tuners.lora import Linear
 from torch import Tensor
 
 from worker.whitebox.leading import Tell
 from worker.whitebox.learn import Learner
-from worker.whitebox.lora import sums_of
+from worker.whitebox.lora import use_plain_products
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.ranks import Ranks, SharedSampler, SharedScorer, Zero
 from worker.whitebox.score import Scorer, base_of
@@ -85,7 +84,8 @@ def open_engine(learner: Learner, zero: Zero) -> Any:
     deepspeed.init_distributed(auto_mpi_discovery=False, verbose=False, dist_backend=_backend())
     scorer = learner.scorer
     if zero.stage == CUTS_WEIGHTS:
-        _use_plain_products(scorer.model)
+        # ours read a frozen weight outside its layer's forward, where it is not gathered
+        use_plain_products(scorer.model)
     engine, *_ = deepspeed.initialize(
         model=Forward(scorer),
         optimizer=optimizer_of(learner.parameters, learner.config),
@@ -113,14 +113,6 @@ def _be_quiet() -> None:
             handler.setStream(sys.stderr)
     old = r"`torch.distributed.(all_gather_into|reduce_scatter)_tensor` is deprecated"
     warnings.filterwarnings("ignore", old, FutureWarning)  # DeepSpeed's own calls
-
-
-def _use_plain_products(model: Any) -> None:
-    """Ours read a frozen weight outside its layer's forward, where stage 3 has not gathered it."""
-    for layer in model.modules():
-        if type(layer) is Linear:
-            vars(layer).pop("forward", None)
-    sums_of(base_of(model)).layers.clear()
 
 
 def _config(learner: Learner, zero: Zero) -> dict[str, Any]:

@@ -1,0 +1,92 @@
+"""Products with weights that are not trained, in the layout that a CPU multiplies fastest.
+
+A plain product lays its weight out anew at every call, which for few rows takes longer than the
+product itself; a frozen weight is laid out once for each direction.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+PACKABLE = (torch.float32, torch.bfloat16)
+
+Product = Callable[[Tensor, Tensor | None], Tensor]
+"""y (T, E) = x (T, D) W' + b."""
+
+
+def product_with(weight_ED: Tensor, *, packed: bool) -> Product:
+    """The product with this weight as it is now; a packed one keeps a copy and not the weight."""
+    if packed and _can_pack(weight_ED):
+        # an operator of torch's compiler, which packs frozen weights in the same way
+        reorder = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
+        return partial(_packed, reorder(weight_ED.detach()))
+    return partial(_plain, weight_ED)
+
+
+class FrozenLayer:
+    """The product with a linear layer's weight, and the product that takes slopes back."""
+
+    def __init__(self, layer: Any, *, packed: bool = False) -> None:
+        self.weight: Tensor = layer.weight
+        self._bias: Tensor | None = getattr(layer, "bias", None)
+        self._packed = packed
+        self._of: dict[bool, tuple[tuple[int, int], Product]] = {}
+        """By direction, with what tells whether the weight is still as it was."""
+
+    def forward(self, x_TD: Tensor) -> Tensor:
+        """Return x W' + b, (T, E)."""
+        return self._product(back=False)(x_TD, self._bias)
+
+    def back(self, slope_TE: Tensor) -> Tensor:
+        """Return slope W, (T, D)."""
+        return self._product(back=True)(slope_TE, None)
+
+    def _product(self, *, back: bool) -> Product:
+        mark = (self.weight._version, self.weight.data_ptr())  # noqa: SLF001 - has no other name
+        made_of, product = self._of.get(back, (None, None))
+        if product is None or made_of != mark:
+            weight = self.weight.mT if back else self.weight
+            product = product_with(weight, packed=self._packed)
+            self._of[back] = (mark, product)
+        return product
+
+
+_PACKED: "WeakKeyDictionary[Any, FrozenLayer]" = WeakKeyDictionary()
+
+
+def pack(layers: Iterable[Any]) -> None:
+    """Let `frozen` find packed products for these layers from now on."""
+    _PACKED.update((layer, FrozenLayer(layer, packed=True)) for layer in layers)
+
+
+def unpack(layers: Iterable[Any]) -> None:
+    """Take that back."""
+    for layer in layers:
+        _PACKED.pop(layer, None)
+
+
+def frozen(layer: Any) -> FrozenLayer:
+    """The products of a linear layer whose weight and bias are not trained."""
+    return _PACKED.get(layer) or FrozenLayer(layer)
+
+
+def _can_pack(weight: Tensor) -> bool:
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype in PACKABLE
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    )
+
+
+def _plain(weight_ED: Tensor, x_TD: Tensor, bias_E: Tensor | None) -> Tensor:
+    return torch.nn.functional.linear(x_TD, weight_ED, bias_E)
+
+
+def _packed(weight: Tensor, x_TD: Tensor, bias_E: Tensor | None) -> Tensor:
+    linear = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - as above
+    out: Tensor = linear(x_TD, weight, bias_E, "none", [], "")
+    return out
