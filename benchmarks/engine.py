@@ -52,10 +52,12 @@ PRESETS = {
         (CPU,),
         (
             "reference",
+            "reference:packed=1",
             "engine:k=1,exact=1",
             "engine:k=4",
             "engine:k=16",
             "engine:k=16,tree=0",
+            "engine:k=16,packed=0",
             "engine:k=16,update=round",
             "engine:k=32",
             *TRL,

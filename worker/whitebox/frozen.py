@@ -12,8 +12,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-PACKABLE = (torch.float32, torch.bfloat16)
-
 Product = Callable[[Tensor, Tensor | None], Tensor]
 """y (T, E) = x (T, D) W' + b."""
 
@@ -75,11 +73,12 @@ def frozen(layer: Any) -> FrozenLayer:
 
 
 def _can_pack(weight: Tensor) -> bool:
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype in PACKABLE
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    )
+    """Not every CPU multiplies bfloat16."""
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if weight.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001 - as above
+    return weight.dtype == torch.float32
 
 
 def _plain(weight_ED: Tensor, x_TD: Tensor, bias_E: Tensor | None) -> Tensor:
