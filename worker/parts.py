@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Literal, assert_never
 
 from app.core.spec.catalogue import (
     Catalogue,
@@ -32,6 +32,7 @@ from worker.methods.cyclealign import CycleConfig
 from worker.objectives import pro, rrhf
 from worker.objectives.types import Objective
 from worker.whitebox.continuous import ContinuousSampler
+from worker.whitebox.frozen import packing_pays
 from worker.whitebox.generate import GenerateSampler
 from worker.whitebox.load import FolderModel, HubModel, PackageModel, Source
 from worker.whitebox.opening import Learning, MakeSampler, make_trainable, open_speaker
@@ -127,9 +128,13 @@ def build_policy(
             batch_tokens=spec.engine.batch_tokens,
             checkpointing=spec.engine.checkpointing,
             merged_sampling=spec.engine.merged_sampling,
-            packed_weights=spec.engine.packed_weights,
+            packed_weights=_packed(spec.engine.packed_weights),
         ),
     )
+
+
+def _packed(wanted: Literal["auto", "on", "off"]) -> bool:
+    return packing_pays() if wanted == "auto" else wanted == "on"
 
 
 def optimizer_config(spec: OptimizerSpec) -> OptimizerConfig:

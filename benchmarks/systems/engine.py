@@ -4,6 +4,7 @@ from benchmarks.systems.cycle_parts import prepare, record
 from benchmarks.workload import Measured, Workload
 from worker.cycle.events import Iterated
 from worker.methods.cyclealign import CycleConfig, cyclealign
+from worker.whitebox.frozen import packing_pays
 from worker.whitebox.strips import SharedPrompt
 
 
@@ -14,18 +15,20 @@ def run(
     tree: str = "1",
     update: str = "prompt",
     staleness: str = "0",
-    packed: str = "1",
+    packed: str = "auto",
     exact: str = "0",
 ) -> Measured:
     """Align every prompt with `k` lanes in flight.
 
-    `tree=0` computes a prompt anew for each response; `packed=0` multiplies by weights as they lie.
-    `exact=1` is the profile that equals the reference loop in every bit: neither of both, and the
-    belief from a scoring pass.
+    `tree=0` computes a prompt anew for each response; `packed=0` multiplies by weights as
+    they lie, `packed=1` by weights laid out anew; without either the CPU's maker decides.
+    `exact=1` is the profile that equals the reference loop in every bit: no shared prompt, no
+    packing, and the belief from a scoring pass.
     """
     plain = exact == "1"
     shared_prompt: SharedPrompt = "off" if plain or tree == "0" else "auto"
-    bench = prepare(workload, judge_url, shared_prompt, packed=packed == "1" and not plain)
+    lay = packing_pays() if packed == "auto" else packed == "1"
+    bench = prepare(workload, judge_url, shared_prompt, packed=lay and not plain)
     config = CycleConfig(
         seed=workload.seed,
         iterations=workload.iterations,

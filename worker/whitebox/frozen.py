@@ -5,7 +5,8 @@ product itself; a frozen weight is laid out once for each direction.
 """
 
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -54,6 +55,20 @@ class FrozenLayer:
 
 
 _PACKED: "WeakKeyDictionary[Any, FrozenLayer]" = WeakKeyDictionary()
+
+
+@cache
+def packing_pays() -> bool:
+    """Whether packed products are faster here, by the CPU's maker: a machine always computes alike.
+
+    Torch multiplies with Intel's MKL. On an EPYC packing made learning and sampling a fifth to a
+    third faster, on a Xeon nothing.
+    """
+    try:
+        about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "GenuineIntel" not in about
 
 
 def pack(layers: Iterable[Any]) -> None:

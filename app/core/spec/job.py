@@ -111,10 +111,11 @@ class EngineSpec(Spec):
         description="Under LoRA and float32, sample from a second copy of the adapted weights "
         "with the adapters added in: faster, and needs their memory again.",
     )
-    packed_weights: bool = Field(
-        default=True,
+    packed_weights: Literal["auto", "on", "off"] = Field(
+        default="auto",
         description="Under LoRA and on a CPU, hold the frozen weights twice more, laid out for "
-        "fast products in either direction; nothing on a GPU.",
+        "fast products in either direction; `auto` does on CPUs that are not Intel's, where it "
+        "pays. Nothing on a GPU.",
     )
     ranks: int = Field(
         default=1, ge=1, le=64, description="Processes, each on a GPU of its own if there are any."
