@@ -9,7 +9,7 @@ from app.core.errors import Fenced
 from app.core.logging import get_logger
 from worker.blackbox.failures import AskFailure
 from worker.ending import FENCED, FINAL, RETRY, STOPPED
-from worker.ledger.checkpoints import CorruptCheckpoint
+from worker.ledger.fetching import CheckpointGone, CorruptCheckpoint
 from worker.rank import RankLost
 from worker.whitebox.errors import Interrupted, WhiteBoxError
 
@@ -46,14 +46,19 @@ def explain(error: Exception) -> tuple[int, str, str]:
             return FINAL, error.code, detail
         case AskFailure():
             return (RETRY if error.retryable else FINAL), f"judge_{error.reason}", error.detail
-        case WhiteBoxError():
-            return FINAL, f"white_box_{type(error).__name__}", detail
+        case CheckpointGone() | WhiteBoxError():
+            return FINAL, _lasting(error), detail
         case CorruptCheckpoint() | RankLost():
             return RETRY, PASSING[type(error)], detail
         case OperationalError() | OSError():
             return RETRY, "unavailable", detail.splitlines()[0]
         case _:
             return RETRY, "internal_error", f"{type(error).__name__}: {detail}"
+
+
+def _lasting(error: Exception) -> str:
+    gone = isinstance(error, CheckpointGone)
+    return "checkpoint_gone" if gone else f"white_box_{type(error).__name__}"
 
 
 def _say(code: int, name: str, detail: str) -> int:

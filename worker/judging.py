@@ -12,6 +12,7 @@ from app.core.spec.catalogue import (
     LocalLmJudge,
     OpenAiJudge,
     RecordedJudge,
+    RewardModelJudge,
     RubricJudge,
 )
 from worker.blackbox.asking import rank
@@ -59,7 +60,7 @@ def build_flight(entry: JudgeEntry, book: Book, interrupted: Callable[[], bool])
     match entry:
         case OpenAiJudge():
             return Flight(entry.concurrency, limits_of(entry, book), interrupted)
-        case LocalLmJudge() | RubricJudge() | RecordedJudge():
+        case LocalLmJudge() | RewardModelJudge() | RubricJudge() | RecordedJudge():
             return Flight(1, Unlimited(), interrupted)
         case _:
             assert_never(entry)

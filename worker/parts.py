@@ -1,49 +1,52 @@
-"""From a job's spec and the operator's catalogue to the parts of a run; one `match` a union."""
+"""From a job's spec and the operator's catalogue to the white box and method of a run."""
 
 import json
-import os
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
-from app.core.spec.catalogue import (
-    Catalogue,
-    FolderSource,
-    HubSource,
-    JudgeEntry,
-    LocalLmJudge,
-    ModelEntry,
-    OpenAiJudge,
-    PackageSource,
-    RecordedJudge,
-    RubricJudge,
-    entry_hash,
-)
+from app.core.spec.catalogue import FolderSource, HubSource, ModelEntry, PackageSource
 from app.core.spec.job import Full, GenerationSpec, JobSpec, Lora, OptimizerSpec
-from app.core.spec.method import CycleAlign, ObjectiveSpec, Pro, Rrhf
-from worker.blackbox.failures import CredentialRejected
-from worker.blackbox.local_lm import LocalLmBox
-from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
-from worker.blackbox.recorded import RecordedBox, read_recording
-from worker.blackbox.rubric import RubricBox
-from worker.blackbox.types import BlackBox
+from app.core.spec.method import (
+    CycleAlign,
+    MethodSpec,
+    OfflineMethod,
+    Ranking,
+    RewardModel,
+    SupervisedFineTuning,
+)
+from app.core.spec.objectives import (
+    Dpo,
+    ObjectiveSpec,
+    PairwiseLogistic,
+    Pro,
+    Rrhf,
+    ScoredPro,
+    Sft,
+    SummedRrhf,
+)
 from worker.cycle.seeds import derive
 from worker.methods.cyclealign import CycleConfig
-from worker.objectives import pro, rrhf
+from worker.methods.offline import OfflineConfig
+from worker.objectives import dpo, pro, reward, rrhf, sft
 from worker.objectives.types import Objective
 from worker.whitebox.continuous import ContinuousSampler
 from worker.whitebox.frozen import packing_pays
 from worker.whitebox.generate import GenerateSampler
 from worker.whitebox.load import FolderModel, HubModel, PackageModel, Source
-from worker.whitebox.opening import Learning, MakeSampler, make_trainable, open_speaker
+from worker.whitebox.opening import (
+    Learning,
+    MakeSampler,
+    make_reward_trainable,
+    make_trainable,
+    open_speaker,
+)
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.sample import Generation
 from worker.whitebox.schedule import OptimizerConfig
 from worker.whitebox.tuning import FullTuning, LoraTuning, Tuning
 from worker.whitebox.vllm import VllmSampler
-
-LOCAL_JUDGE_CONTEXT = 2048
-"""Tokens of a local judge's prompt and reply together."""
 
 
 def build_source(entry: ModelEntry) -> Source:
@@ -59,16 +62,47 @@ def build_source(entry: ModelEntry) -> Source:
             assert_never(entry.source)
 
 
+def objective_of(method: MethodSpec) -> ObjectiveSpec:
+    """Say what a method learns by."""
+    match method:
+        case CycleAlign() | Ranking():
+            return method.objective
+        case SupervisedFineTuning():
+            return Sft()
+        case RewardModel():
+            return PairwiseLogistic()
+        case _:
+            assert_never(method)
+
+
 def build_objective(spec: ObjectiveSpec) -> Objective:
     """Choose the loss."""
-    weight = None if spec.lambda_ == "auto" else spec.lambda_
     match spec:
         case Pro():
-            return pro.Pro(weight)
+            return _build_pro(spec)
         case Rrhf():
-            return rrhf.Rrhf(weight)
+            return rrhf.Rrhf(_weight(spec), _reduction(spec))
+        case Dpo():
+            return dpo.Dpo(spec.beta, spec.lambda_)
+        case Sft():
+            return sft.Sft()
+        case PairwiseLogistic():
+            return reward.PairwiseLogistic()
         case _:
             assert_never(spec)
+
+
+def _build_pro(spec: Pro) -> pro.Pro:
+    warm = isinstance(spec, ScoredPro) and spec.temperature == "auto"
+    return pro.Pro(_weight(spec), _reduction(spec), temperature=warm)
+
+
+def _reduction(spec: Pro | Rrhf) -> Literal["mean", "sum"]:
+    return spec.sft if isinstance(spec, ScoredPro | SummedRrhf) else "mean"
+
+
+def _weight(spec: Pro | Rrhf) -> float | None:
+    return None if spec.lambda_ == "auto" else spec.lambda_
 
 
 def build_tuning(spec: Lora | Full) -> Tuning:
@@ -108,10 +142,10 @@ def build_policy(
         max_length=spec.generation.max_length,
         precision=spec.model.precision,
     )
-    source = build_source(entry)
-    return make_trainable(
+    make = make_reward_trainable if isinstance(spec.method, RewardModel) else make_trainable
+    return make(
         open_speaker(
-            source,
+            build_source(entry),
             generation,
             chat=entry.chat,
             cache=cache,
@@ -119,9 +153,9 @@ def build_policy(
             interrupted=interrupted,
         ),
         build_tuning(spec.model.tuning),
-        build_objective(spec.method.objective),
+        build_objective(objective_of(spec.method)),
         optimizer_config(spec.optimizer),
-        total_updates=steps * spec.method.iterations,
+        total_updates=updates_of(spec.method, steps),
         seed=derive(spec.seed, "tuning"),
         learning=Learning(
             shared_prompt=spec.engine.shared_prompt,
@@ -131,6 +165,16 @@ def build_policy(
             packed_weights=_packed(spec.engine.packed_weights),
         ),
     )
+
+
+def updates_of(method: MethodSpec, steps: int) -> int:
+    """Most optimizer steps of a run over so many rows: what a schedule is stretched over."""
+    match method:
+        case CycleAlign():
+            return steps * method.iterations
+        case _:
+            size = 1 if method.update == "per_prompt" else method.concurrency
+            return method.epochs * math.ceil(steps / size)
 
 
 def _packed(wanted: Literal["auto", "on", "off"]) -> bool:
@@ -151,7 +195,7 @@ def optimizer_config(spec: OptimizerSpec) -> OptimizerConfig:
 
 
 def cycle_config(spec: JobSpec, method: CycleAlign) -> CycleConfig:
-    """Return the method's settings."""
+    """Return the cycle's settings."""
     return CycleConfig(
         seed=spec.seed,
         iterations=method.iterations,
@@ -166,54 +210,15 @@ def cycle_config(spec: JobSpec, method: CycleAlign) -> CycleConfig:
     )
 
 
-def build_judge(
-    entry: JudgeEntry, catalogue: Catalogue, *, cache: Path, interrupted: Callable[[], bool]
-) -> BlackBox:
-    """Open the black box; a credential is read from the worker's environment, nowhere else."""
-    match entry:
-        case OpenAiJudge():
-            return _openai_judge(entry)
-        case LocalLmJudge():
-            return _local_judge(entry, catalogue.models[entry.model], cache, interrupted)
-        case RubricJudge():
-            return RubricBox()
-        case RecordedJudge():
-            return RecordedBox(read_recording(Path(entry.path)))
-        case _:
-            assert_never(entry)
-
-
-def _openai_judge(entry: OpenAiJudge) -> OpenAiBox:
-    key = os.environ.get(entry.credential_env) if entry.credential_env else None
-    if entry.credential_env and not key:
-        raise CredentialRejected(f"the worker's environment has no {entry.credential_env}")
-    endpoint = OpenAiEndpoint(
-        base_url=str(entry.base_url),
-        model=entry.model,
-        api_key=key,
-        structured=entry.structured,
-        temperature=entry.temperature,
-        max_tokens=entry.max_tokens,
-        timeout_seconds=entry.timeout_seconds,
-        tries=entry.tries,
-    )
-    return OpenAiBox(endpoint)
-
-
-def _local_judge(
-    entry: LocalLmJudge, model: ModelEntry, cache: Path, interrupted: Callable[[], bool]
-) -> LocalLmBox:
-    generation = Generation(max_new_tokens=entry.max_tokens, max_length=LOCAL_JUDGE_CONTEXT)
-    source = build_source(model)
-    speaker = open_speaker(
-        source, generation, chat=model.chat, cache=cache, interrupted=interrupted
-    )
-    return LocalLmBox(speaker, f"{entry.model}@{entry_hash(model)[:12]}")
+def offline_config(spec: JobSpec, method: OfflineMethod) -> OfflineConfig:
+    """Return the settings of learning from given responses."""
+    return OfflineConfig(spec.seed, method.epochs, method.concurrency, method.update)
 
 
 def read_spec(resolved: dict[str, Any]) -> JobSpec:
     """Read the settled part of a resolved spec back; what was added to it is left out."""
     method = dict(resolved["method"])
-    method["teacher"] = "on" if method["teacher"] else "off"
+    if "teacher" in method:
+        method["teacher"] = "on" if method["teacher"] else "off"
     values = resolved | {"method": method}
     return JobSpec.model_validate_json(json.dumps(values), extra="ignore")

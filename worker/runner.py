@@ -12,61 +12,43 @@ import signal
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-from sqlalchemy import Engine
 
 from app.core.db import get_engine
 from app.core.lease import Lease
 from app.core.logging import setup_logging
 from app.core.models import Job
 from app.core.process import die_with_parent
-from app.core.settings import Settings, get_settings
-from app.core.spec.catalogue import Catalogue, entry_hash, load_catalogue
-from app.core.spec.job import DemonstrationsSpec, JobSpec
+from app.core.settings import get_settings
+from app.core.spec.catalogue import (
+    Catalogue,
+    JudgeEntry,
+    ModelEntry,
+    entry_hash,
+    judge_entry,
+    load_catalogue,
+)
+from app.core.spec.job import JobSpec
+from app.core.spec.method import RewardModel
 from app.core.storage import open_store
-from worker import parts
-from worker.cycle.demonstration import BUILT_IN
+from worker import parts, recipe
 from worker.cycle.events import Event, RoundEnded
-from worker.cycle.meter import metered_judge, metered_policy
-from worker.cycle.ports import Judge
-from worker.cycle.types import Demonstration
 from worker.ending import DONE, STOPPED
 from worker.failure import Rejected, report
-from worker.judging import LedgeredJudge, open_judge
 from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.card import model_card
 from worker.ledger.checkpoints import Shelf
-from worker.methods.cyclealign import cyclealign
-from worker.rank import Order, open_policy
+from worker.recipe import Run
 from worker.whitebox.checkpoint import load_training_state, save_checkpoint
-from worker.whitebox.figures import Gauge, open_gauge
 from worker.whitebox.policy import WhiteBox
 
 STATE_FILE = "training_state/method.json"
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "openai", "cyclealign")
-
-
-@dataclass(frozen=True)
-class Run:
-    """All that a run stands on."""
-
-    settings: Settings
-    engine: Engine
-    book: Book
-    shelf: Shelf
-    job: Job
-    spec: JobSpec
-    catalogue: Catalogue
-    stopping: threading.Event
 
 
 def main() -> int:
@@ -98,11 +80,13 @@ def open_run(lease: Lease, stopping: threading.Event) -> Run:
 
 
 def _check_entries(job: Job, spec: JobSpec, catalogue: Catalogue) -> None:
-    for kind, name, entries in (
-        ("model", spec.model.name, catalogue.models),
-        ("judge", spec.judge.name, catalogue.judges),
-    ):
-        entry = entries.get(name)
+    named: list[tuple[str, str, ModelEntry | JudgeEntry | None]] = [
+        ("model", spec.model.name, catalogue.models.get(spec.model.name))
+    ]
+    if spec.judge is not None:
+        judge = spec.judge.name or str(spec.judge.checkpoint)
+        named.append(("judge", judge, judge_entry(spec.judge, catalogue)))
+    for kind, name, entry in named:
         if entry is None:
             raise Rejected(f"{kind}_not_in_catalogue", f"The catalogue has no {kind} {name!r}.")
         if entry_hash(entry) != job.resolved[kind]["entry_sha256"]:
@@ -120,10 +104,11 @@ def run(run: Run, most_events: int | None = None) -> int:
     run.book.start(environment())
     with (
         tempfile.TemporaryDirectory(prefix="cyclealign-") as scratch,
-        _judge(run) as judge,
-        _policy(run) as policy,
+        recipe.open_judge(run) as judge,
+        recipe.open_policy(run) as policy,
     ):
-        gauge, events = _begin(run, policy, judge, Path(scratch))
+        gauge = recipe.gauge_of(run, policy)
+        events = recipe.events(run, policy, judge, gauge, _resume(run, policy, Path(scratch)))
         for event in itertools.islice(events, most_events):
             run.book.record(event)
             if isinstance(event, RoundEnded):
@@ -138,53 +123,6 @@ def run(run: Run, most_events: int | None = None) -> int:
 
 def _finished(event: Event) -> bool:
     return isinstance(event, RoundEnded) and event.done
-
-
-def _judge(run: Run) -> AbstractContextManager[LedgeredJudge]:
-    entry = run.catalogue.judges[run.spec.judge.name]
-    interrupted = run.stopping.is_set
-    box = parts.build_judge(entry, run.catalogue, cache=_cache(run), interrupted=interrupted)
-    return open_judge(
-        box,
-        entry,
-        run.spec.judge.name,
-        run.book,
-        interrupted=interrupted,
-        stop_grace_seconds=run.settings.stop_grace_seconds,
-    )
-
-
-def _cache(run: Run) -> Path:
-    return (run.settings.data_dir / "models").absolute()
-
-
-def _policy(run: Run) -> AbstractContextManager[WhiteBox]:
-    order = Order(
-        run.job.resolved,
-        run.catalogue.models[run.spec.model.name].model_dump(mode="json"),
-        steps=run.job.steps_total,
-        cache=str(_cache(run)),
-        threads=run.settings.threads,
-    )
-    return open_policy(order, run.stopping.is_set)
-
-
-def _begin(
-    run: Run, policy: WhiteBox, judge: Judge, scratch: Path
-) -> tuple[Gauge, Iterator[Event]]:
-    prompts = inputs.read_prompts(run.engine, run.job.id, "align")
-    rows = run.spec.method.concurrency * run.spec.method.candidates
-    gauge = open_gauge(policy.speaker, rows, time.perf_counter)
-    events = cyclealign(
-        prompts=prompts,
-        static=read_static(run),
-        held_out=inputs.read_prompts(run.engine, run.job.id, "held_out"),
-        policy=metered_policy(policy, gauge.meter),
-        judge=metered_judge(judge, gauge.meter),
-        config=parts.cycle_config(run.spec, run.spec.method),
-        state=_resume(run, policy, scratch),
-    )
-    return gauge, events
 
 
 def _resume(run: Run, policy: WhiteBox, scratch: Path) -> dict[str, Any] | None:
@@ -233,21 +171,12 @@ def _checkpoint_due(spec: JobSpec, event: RoundEnded) -> bool:
 
 
 def _forms(spec: JobSpec, *, done: bool) -> list[str]:
-    """Full tuning has no adapter: its checkpoints are whole models."""
+    """Full tuning has no adapter; a reward model's would lack its head. Both are whole models."""
+    if isinstance(spec.method, RewardModel):
+        return ["merged"] if done else []
     if spec.model.tuning.type == "full":
         return ["merged"]
     return ["adapter", "merged"] if done else ["adapter"]
-
-
-def read_static(run: Run) -> tuple[Demonstration, ...]:
-    """Read the static demonstrations of the judge's prompt."""
-    match run.spec.demonstrations:
-        case "none":
-            return ()
-        case "builtin":
-            return (BUILT_IN,)
-        case DemonstrationsSpec(dataset=dataset, n=n):
-            return inputs.read_demonstrations(run.engine, dataset, n)
 
 
 def environment() -> dict[str, Any]:

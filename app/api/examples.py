@@ -38,10 +38,26 @@ FULL_JOB: dict[str, Any] = {
 }
 PAPER_JOB: dict[str, Any] = {**SMALL_JOB, "name": "as-in-the-paper", "preset": "paper"}
 
+PREFERENCES_ID = "ds_06dyzt9v1x3z5b7d9f2h4k6m8q"
+RANKING_JOB: dict[str, Any] = {
+    "name": "dpo-on-pairs",
+    "model": {"name": "smollm2-135m-instruct"},
+    "prompts": {"dataset": PREFERENCES_ID},
+    "method": {"type": "ranking", "objective": {"type": "dpo", "beta": 0.1}},
+}
+REWARD_JOB: dict[str, Any] = {
+    "name": "reward-1",
+    "model": {"name": "smollm2-135m-instruct"},
+    "prompts": {"dataset": PREFERENCES_ID, "sample": {"n": 1000, "seed": 1}},
+    "method": {"type": "reward_model", "validation_share": 0.2},
+}
+
 JOB_REQUESTS = {
     "small": {"summary": "What must be said, and nothing else", "value": SMALL_JOB},
     "full": {"summary": "Chosen values and held-out prompts", "value": FULL_JOB},
     "paper": {"summary": "Every value that the paper states", "value": PAPER_JOB},
+    "ranking": {"summary": "A baseline on uploaded rankings", "value": RANKING_JOB},
+    "reward_model": {"summary": "A reward model from the same", "value": REWARD_JOB},
 }
 
 JOB: dict[str, Any] = {
@@ -147,11 +163,11 @@ PROBLEM: dict[str, Any] = {
 CAPABILITIES: dict[str, Any] = {
     "object": "capabilities",
     "service_version": "0.1.0",
-    "methods": ["cyclealign"],
-    "objectives": ["pro", "rrhf"],
+    "methods": ["cyclealign", "ranking", "sft", "reward_model"],
+    "objectives": ["pro", "rrhf", "dpo", "sft", "pairwise_logistic"],
     "tunings": ["lora", "full"],
     "presets": {"paper": {"method.candidates": 3}},
-    "dataset_kinds": ["prompts", "demonstrations", "preferences"],
+    "dataset_kinds": ["prompts", "demonstrations", "preferences", "dialogues"],
     "checkpoint_forms": ["adapter", "merged"],
     "ranges": {"method": {"iterations": {"default": 5, "minimum": 1, "maximum": 50}}},
     "limits": {"max_json_bytes": 1048576},
@@ -160,7 +176,24 @@ CAPABILITIES: dict[str, Any] = {
     "job_schema": {"type": "object"},
 }
 
+_SURE = {"value": 0.62, "low": 0.55, "high": 0.69, "n": 200}
+REWARD_REPORT: dict[str, Any] = {
+    "object": "reward_model_report",
+    "job_id": JOB_ID,
+    "pairs": 200,
+    "trained_rows": 800,
+    "accuracy": _SURE,
+    "untrained": {"value": 0.48, "low": 0.41, "high": 0.55, "n": 200},
+    "length_only": {"value": 0.56, "low": 0.49, "high": 0.63, "n": 200},
+    "length_prefers": "shorter",
+    "above_length_only": {"value": 0.06, "low": -0.01, "high": 0.13, "n": 200},
+    "by_length_gap": [{"low": 0, "high": 10, "accuracy": _SURE, "length_only": _SURE}],
+    "calibration_error": 0.05,
+    "calibration": [{"low": 0.5, "high": 0.55, "n": 90, "confidence": 0.52, "right": 0.55}],
+}
+
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "RewardReportOut": REWARD_REPORT,
     "JobOut": JOB,
     "CheckpointOut": CHECKPOINT,
     "CheckpointDetail": {**CHECKPOINT, "manifest": MANIFEST},

@@ -76,6 +76,8 @@ def _message(error: Mapping[str, Any]) -> str:
     # This message alone would repeat the input.
     if error["type"] == "union_tag_invalid":
         return f"Input should have a type of {error['ctx']['expected_tags']}"
+    if error["type"] == "union_tag_not_found":
+        return "The field 'type' is missing; it says which kind is meant."
     return str(error["msg"])
 
 

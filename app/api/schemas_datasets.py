@@ -1,6 +1,6 @@
 """What datasets look like over HTTP: the form of an upload, the shapes of answers, examples."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 
@@ -137,7 +137,7 @@ UPLOAD_BODY: dict[str, Any] = {
                             "description": "JSON Lines, or for prompts plain text with a prompt a "
                             "line; UTF-8, plain or as gzip. The content decides, not the name.",
                         },
-                        "kind": {"enum": ["prompts", "demonstrations", "preferences"]},
+                        "kind": {"enum": list(get_args(Kind))},
                         "name": {
                             "type": "string",
                             "maxLength": 120,

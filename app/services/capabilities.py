@@ -7,8 +7,12 @@ from app.core.models import State, allowed_actions
 from app.core.models.job import OFFERED, TRANSITIONS, USER_ACTS
 from app.core.settings import Settings
 from app.core.spec.job import GenerationSpec, JobSpec, OptimizerSpec
-from app.core.spec.method import CycleAlign, ObjectiveSpec
+from app.core.spec.method import CycleAlign, MethodSpec, Offline
+from app.core.spec.objectives import ObjectiveSpec
+from app.services.formats.rows import Kind
 from app.services.resolving import PRESETS
+
+METHODS = get_args(get_args(MethodSpec)[0])
 
 
 def capabilities(settings: Settings) -> dict[str, Any]:
@@ -16,14 +20,15 @@ def capabilities(settings: Settings) -> dict[str, Any]:
     return {
         "object": "capabilities",
         "service_version": version("cyclealign"),
-        "methods": [CycleAlign.model_fields["type"].default],
-        "objectives": [part.model_fields["type"].default for part in _objectives()],
+        "methods": [part.model_fields["type"].default for part in METHODS],
+        "objectives": [part.model_fields["type"].default for part in get_args(ObjectiveSpec)],
         "tunings": ["lora", "full"],
         "presets": {name: _preset(name) for name in PRESETS},
-        "dataset_kinds": ["prompts", "demonstrations", "preferences"],
+        "dataset_kinds": list(get_args(Kind)),
         "checkpoint_forms": ["adapter", "merged"],
         "ranges": {
             "method": _ranges(CycleAlign),
+            "offline_method": _ranges(Offline),
             "generation": _ranges(GenerationSpec),
             "optimizer": _ranges(OptimizerSpec),
         },
@@ -39,11 +44,6 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "transitions": _transitions(),
         "job_schema": JobSpec.model_json_schema(by_alias=True),
     }
-
-
-def _objectives() -> tuple[Any, ...]:
-    union, *_ = get_args(ObjectiveSpec)
-    return get_args(union)
 
 
 def _preset(name: str) -> dict[str, Any]:

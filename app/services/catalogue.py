@@ -1,7 +1,7 @@
 """The operator's catalogue as users see it: models, judges and what each judge can do."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from app.core.spec.catalogue import (
     ModelEntry,
     OpenAiJudge,
     PackageSource,
+    RewardModelJudge,
     entry_hash,
     load_catalogue,
 )
@@ -28,6 +29,9 @@ class Traits:
     gives_scores: bool
 
 
+_SCORES = Traits(
+    reads_demonstrations=False, writes_response=False, gives_ties=True, gives_scores=True
+)
 _PROMPTED = Traits(
     reads_demonstrations=True, writes_response=True, gives_ties=True, gives_scores=False
 )
@@ -35,9 +39,8 @@ TRAITS = {
     "openai": _PROMPTED,
     "local_lm": _PROMPTED,
     "recorded": _PROMPTED,
-    "rubric": Traits(
-        reads_demonstrations=False, writes_response=False, gives_ties=True, gives_scores=True
-    ),
+    "rubric": _SCORES,
+    "reward_model": _SCORES,
 }
 
 
@@ -45,9 +48,18 @@ def open_catalogue(path: Path) -> Catalogue:
     """Load the catalogue; raises `Invalid` if a local judge names a model that is not in it."""
     catalogue = load_catalogue(path)
     for name, judge in catalogue.judges.items():
-        if isinstance(judge, LocalLmJudge) and judge.model not in catalogue.models:
-            raise Invalid(f"CATALOGUE: judge {name!r} names the unknown model {judge.model!r}.")
+        if isinstance(judge, RewardModelJudge) and (judge.model is None) == (
+            judge.checkpoint is None
+        ):
+            raise Invalid(f"CATALOGUE: judge {name!r} needs either a model or a checkpoint.")
+        model = _local_model(judge)
+        if model is not None and model not in catalogue.models:
+            raise Invalid(f"CATALOGUE: judge {name!r} names the unknown model {model!r}.")
     return catalogue
+
+
+def _local_model(judge: JudgeEntry) -> str | None:
+    return judge.model if isinstance(judge, LocalLmJudge | RewardModelJudge) else None
 
 
 def traits_of(judge: JudgeEntry) -> Traits:
@@ -87,9 +99,18 @@ def judges(catalogue: Catalogue) -> Iterator[dict[str, Any]]:
 
 
 def _asked_model(entry: JudgeEntry) -> str | None:
-    return entry.model if isinstance(entry, OpenAiJudge | LocalLmJudge) else None
+    return entry.model if isinstance(entry, OpenAiJudge) else _local_model(entry)
 
 
 def resolved_model(entry: ModelEntry) -> dict[str, Any]:
     """What a job records of its model's entry."""
     return {"license": entry.license, "entry_sha256": entry_hash(entry)}
+
+
+def resolved_judge(entry: JudgeEntry) -> dict[str, Any]:
+    """What a job records of its judge's entry."""
+    return {
+        "type": entry.type,
+        "traits": asdict(traits_of(entry)),
+        "entry_sha256": entry_hash(entry),
+    }

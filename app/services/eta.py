@@ -16,9 +16,13 @@ class Outlook:
 
 
 def outlook(job: Job, now: datetime) -> Outlook:
-    """Judge by the iterations done since the start; prompts to come cost what those so far did."""
-    total = max(job.steps_total, 1)
-    done = job.progress.get("steps_done", 0)
+    """Judge by the iterations done since the start; prompts to come cost what those so far did.
+
+    Of given responses every epoch of a row is an iteration, and all of them are done.
+    """
+    epochs = job.resolved.get("method", {}).get("epochs")
+    total = max(job.steps_total, 1) * (epochs or 1)
+    done = job.progress.get("iterations_done" if epochs else "steps_done", 0)
     fraction = 1.0 if job.state == State.SUCCEEDED.value else min(done / total, 1.0)
     left = _seconds_left(job, total - done, now)
     return Outlook(fraction, left, None if left is None else now + timedelta(seconds=left))

@@ -15,16 +15,17 @@ from app.core.lease import clock, move
 from app.core.models import Act, Attempt, Job, State, log_event, new_id
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
+from app.services.entries import Entries, entries_of
 from app.services.paging import Ask, Slice, fetch_newest
 from app.services.prompts import Chosen, add_prompts, choose_rows
-from app.services.resolving import Entries, entries_of, resolved_spec, spec_faults
+from app.services.resolving import resolved_spec, spec_faults
 
 JOB_ID = re.compile(r"job_[0-9a-z]{26}")
 
 
 def submit(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Job:
     """Check everything at once and queue the job; raises `Invalid` with every fault found."""
-    entries = entries_of(spec, catalogue)
+    entries = entries_of(session, workspace, spec, catalogue)
     chosen = choose_rows(session, workspace, spec)
     faults = (*spec_faults(spec, entries), *chosen.faults)
     if faults:
@@ -62,9 +63,7 @@ def _queued(workspace: str, spec: JobSpec, entries: Entries, chosen: Chosen) -> 
 
 
 def _resolved(spec: JobSpec, entries: Entries, chosen: Chosen) -> dict[str, Any]:
-    assert entries.model is not None
-    assert entries.judge is not None
-    values = resolved_spec(spec, entries.model, entries.judge)
+    values = resolved_spec(spec, entries)
     for name, facts in chosen.facts.items():
         values[name] |= facts
     values["service_version"] = version("cyclealign")

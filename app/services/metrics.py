@@ -17,6 +17,7 @@ MEANING: dict[str, tuple[str, str | None]] = {
     "optimizer/lr": ("rate", None),
     "response/tokens": ("tokens", None),
     "response/stopped": ("share", "up"),
+    "ranking/accuracy": ("share", "up"),
     "agreement/length": ("responses", "up"),
     "agreement/share": ("share", "up"),
     "judge/score": ("score", "up"),

@@ -1,36 +1,53 @@
 """The datasets that a job names: are they there, do they fit, and which rows are used."""
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt
 from app.core.models import Dataset, DatasetRow, Job, JobPrompt
 from app.core.spec.job import DemonstrationsSpec, HeldOutSpec, JobSpec, PromptsSpec
-from app.services.sampling import TooFewRows, choose
+from app.core.spec.method import RewardModel
+from app.services.formats.rows import Kind
+from app.services.sampling import TooFewRows, choose, split
+
+KINDS: dict[str, tuple[Kind, ...]] = {
+    "cyclealign": ("prompts",),
+    "ranking": ("preferences",),
+    "sft": ("dialogues", "preferences"),
+    "reward_model": ("preferences",),
+}
+"""The kinds of dataset that a method works on."""
 
 
 @dataclass
 class Chosen:
-    """The rows of both stages, what is recorded of their datasets, and everything wrong."""
+    """The rows of all stages, what is recorded of their datasets, and everything wrong."""
 
     prompts: list[int] = field(default_factory=list)
+    validation: list[int] = field(default_factory=list)
     held_out: list[int] = field(default_factory=list)
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[FaultAt] = field(default_factory=list)
 
 
 def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
-    """Choose the rows of both stages; held-out rows are never among those that train."""
+    """Choose the rows of all stages; held-out rows are never among those that train."""
     chosen = Chosen()
-    chosen.prompts = _stage(session, workspace, "prompts", spec.prompts, chosen)
+    kinds = KINDS[spec.method.type]
+    chosen.prompts = _stage(session, workspace, "prompts", spec.prompts, kinds, chosen)
+    if isinstance(spec.method, RewardModel) and chosen.prompts:
+        _hold_out(session, spec.prompts.dataset, spec.method.validation_share, spec.seed, chosen)
     if spec.held_out is not None:
         same = spec.held_out.dataset == spec.prompts.dataset
         used = frozenset(chosen.prompts if same else ())
-        chosen.held_out = _stage(session, workspace, "held_out", spec.held_out, chosen, used)
+        chosen.held_out = _stage(
+            session, workspace, "held_out", spec.held_out, ("prompts",), chosen, used
+        )
     if isinstance(spec.demonstrations, DemonstrationsSpec):
         _demonstrations(session, workspace, spec.demonstrations, chosen)
     return chosen
@@ -41,10 +58,11 @@ def _stage(
     workspace: str,
     name: str,
     spec: PromptsSpec | HeldOutSpec,
+    kinds: Sequence[Kind],
     chosen: Chosen,
     used: AbstractSet[int] = frozenset(),
 ) -> list[int]:
-    dataset = _dataset(session, workspace, name, spec.dataset, "prompts", chosen)
+    dataset = _dataset(session, workspace, name, spec.dataset, kinds, chosen)
     if dataset is None:
         return []
     query = select(DatasetRow.position, DatasetRow.subset).order_by(DatasetRow.position)
@@ -60,6 +78,21 @@ def _stage(
         return []
     chosen.facts[name] = {"sha256": dataset.sha256, "rows": len(positions)}
     return positions
+
+
+def _hold_out(session: Session, dataset: str, share: float, seed: int, chosen: Chosen) -> None:
+    """Take some of the chosen rows for validation, by their prompts."""
+    prompt = func.md5(cast(DatasetRow.messages, Text))
+    query = select(DatasetRow.position, prompt).where(DatasetRow.dataset_id == dataset)
+    among = frozenset(chosen.prompts)
+    found = session.execute(query.order_by(DatasetRow.position))
+    rows = [(position, digest) for position, digest in found if position in among]
+    try:
+        chosen.prompts, chosen.validation = split(rows, share, seed)
+    except TooFewRows:
+        message = "All rows have the same prompt, so none can be held out."
+        chosen.faults.append(FaultAt("inconsistent_parameters", message, "/prompts/dataset"))
+    chosen.facts["method"] = {"validation_rows": len(chosen.validation)}
 
 
 def _no_rows(name: str, *, trains: bool) -> FaultAt:
@@ -84,7 +117,7 @@ def _demonstrations(
     session: Session, workspace: str, spec: DemonstrationsSpec, chosen: Chosen
 ) -> None:
     name = "demonstrations"
-    dataset = _dataset(session, workspace, name, spec.dataset, name, chosen)
+    dataset = _dataset(session, workspace, name, spec.dataset, ("demonstrations",), chosen)
     if dataset is None:
         return
     if spec.n > dataset.row_count:
@@ -94,11 +127,16 @@ def _demonstrations(
 
 
 def _dataset(
-    session: Session, workspace: str, name: str, dataset_id: str, kind: str, chosen: Chosen
+    session: Session,
+    workspace: str,
+    name: str,
+    dataset_id: str,
+    kinds: Sequence[Kind],
+    chosen: Chosen,
 ) -> Dataset | None:
     owned = (Dataset.id == dataset_id, Dataset.workspace_id == workspace)
     dataset = session.scalars(select(Dataset).where(*owned)).one_or_none()
-    fault = _misfit(dataset, kind)
+    fault = _misfit(dataset, kinds)
     if fault is not None:
         code, message = fault
         chosen.faults.append(FaultAt(code, message, f"/{name}/dataset"))
@@ -106,19 +144,23 @@ def _dataset(
     return dataset
 
 
-def _misfit(dataset: Dataset | None, kind: str) -> tuple[str, str] | None:
+def _misfit(dataset: Dataset | None, kinds: Sequence[Kind]) -> tuple[str, str] | None:
     if dataset is None:
         return "dataset_not_found", "There is no such dataset."
     if dataset.state != "ready":
         return "dataset_not_ready", "The dataset is invalid; its issues say why."
-    if dataset.kind != kind:
-        return "wrong_dataset_kind", f"A dataset of kind {kind!r} is needed here."
+    if dataset.kind not in kinds:
+        wanted = " or ".join(repr(kind) for kind in kinds)
+        return "wrong_dataset_kind", f"A dataset of kind {wanted} is needed here."
     return None
 
 
 def add_prompts(session: Session, job: Job, spec: JobSpec, chosen: Chosen) -> None:
-    """Write the run's prompts in order, both stages; the job's row is already there."""
-    stages = [("align", spec.prompts.dataset, chosen.prompts)]
+    """Write the run's prompts in order, all stages; the job's row is already there."""
+    stages = [
+        ("align", spec.prompts.dataset, chosen.prompts),
+        ("validation", spec.prompts.dataset, chosen.validation),
+    ]
     if spec.held_out is not None:
         stages.append(("held_out", spec.held_out.dataset, chosen.held_out))
     rows = [

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Sequence
 
 from app.core.spec.job import SampleSpec
 
+MIN_PROMPTS = 2
+"""With fewer different prompts nothing can be held out."""
+
 Place = tuple[int, str | None]
 """A row's position in its dataset and its subset."""
 
@@ -43,3 +46,36 @@ def _smallest(pool: Sequence[int], sample: SampleSpec) -> list[int]:
 def draw(seed: int, position: int) -> str:
     """Return the row's lot."""
     return hashlib.sha256(f"{seed}:{position}".encode()).hexdigest()
+
+
+def split(rows: Sequence[tuple[int, str]], share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Return the positions that train and those that validate, both in the dataset's order.
+
+    Rows of one prompt stay together, so that no prompt is on both sides; by the smallest sha256 of
+    seed and prompt, prompts are held out until the share of rows is reached.
+
+    Args:
+        rows: positions, each with something that is equal for equal prompts.
+        share: of the rows that validate, above 0 and below 1.
+        seed: of the choice.
+
+    Raises:
+        TooFewRows: one side would be empty.
+    """
+    prompts: dict[str, list[int]] = defaultdict(list)
+    for position, prompt in rows:
+        prompts[prompt].append(position)
+    if len(prompts) < MIN_PROMPTS:
+        raise TooFewRows(len(prompts))
+    held: list[int] = []
+    lots = sorted(prompts, key=lambda prompt: _lot(seed, prompt))
+    for prompt in lots[:-1]:
+        if len(held) >= share * len(rows):
+            break
+        held += prompts[prompt]
+    out = frozenset(held)
+    return [position for position, _ in rows if position not in out], sorted(held)
+
+
+def _lot(seed: int, prompt: str) -> str:
+    return hashlib.sha256(f"{seed}:{prompt}".encode()).hexdigest()

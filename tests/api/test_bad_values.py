@@ -31,19 +31,31 @@ from tests.api.asking import GOOD, SECRET, is_problem, post
         ({"optimizer": {"betas": [0.9, 1]}}, "/optimizer/betas/1", "out_of_range"),
         ({"generation": {"temperature": -1}}, "/generation/temperature", "out_of_range"),
         ({"generation": {"top_p": 1.1}}, "/generation/top_p", "out_of_range"),
-        ({"method": {"candidates": 1}}, "/method/candidates", "out_of_range"),
-        ({"method": {"candidates": 17}}, "/method/candidates", "out_of_range"),
-        ({"method": {"iterations": 51}}, "/method/iterations", "out_of_range"),
-        ({"method": {"teacher": SECRET}}, "/method/teacher", "not_allowed"),
-        ({"method": {"objective": {"type": SECRET}}}, "/method/objective", "unknown_type"),
-        ({"method": {"objective": {}}}, "/method/objective", "missing"),
+        ({"method": {"type": "cyclealign", "candidates": 1}}, "/method/candidates", "out_of_range"),
         (
-            {"method": {"objective": {"type": "rrhf", "lambda": -1}}},
+            {"method": {"type": "cyclealign", "candidates": 17}},
+            "/method/candidates",
+            "out_of_range",
+        ),
+        (
+            {"method": {"type": "cyclealign", "iterations": 51}},
+            "/method/iterations",
+            "out_of_range",
+        ),
+        ({"method": {"type": "cyclealign", "teacher": SECRET}}, "/method/teacher", "not_allowed"),
+        (
+            {"method": {"type": "cyclealign", "objective": {"type": SECRET}}},
+            "/method/objective",
+            "unknown_type",
+        ),
+        ({"method": {"type": "cyclealign", "objective": {}}}, "/method/objective", "missing"),
+        (
+            {"method": {"type": "cyclealign", "objective": {"type": "rrhf", "lambda": -1}}},
             "/method/objective/lambda",
             "out_of_range",
         ),
         (
-            {"method": {"objective": {"type": "rrhf", "lambda": SECRET}}},
+            {"method": {"type": "cyclealign", "objective": {"type": "rrhf", "lambda": SECRET}}},
             "/method/objective/lambda",
             "not_allowed",
         ),
@@ -82,7 +94,7 @@ def test_an_infinite_number_is_refused(shared: TestClient) -> None:
 
 
 def test_all_faults_are_in_one_answer(shared: TestClient) -> None:
-    change = {"method": {"itertions": 1, "candidates": 1}, "seed": -1}
+    change = {"method": {"type": "cyclealign", "itertions": 1, "candidates": 1}, "seed": -1}
 
     body = is_problem(post(shared, json.dumps({**GOOD, **change})), 422, "invalid")
 
@@ -97,11 +109,11 @@ def test_all_faults_are_in_one_answer(shared: TestClient) -> None:
     ("change", "message"),
     [
         (
-            {"method": {"itertions": 1}},
+            {"method": {"type": "cyclealign", "itertions": 1}},
             "unknown field 'itertions'; did you mean 'iterations'?",
         ),
         (
-            {"method": {"objective": {"type": "rrhf", "lamda": 1}}},
+            {"method": {"type": "cyclealign", "objective": {"type": "rrhf", "lamda": 1}}},
             "unknown field 'lamda'; did you mean 'lambda'?",
         ),
         (

@@ -176,12 +176,18 @@ def test_every_fault_of_a_job_is_reported_at_once(client: TestClient, engine: En
             "inconsistent_parameters",
         ),
         (
-            {"method": {"iterations": 1, "dynamic_demonstrations": "black_box"}},
+            {
+                "method": {
+                    "type": "cyclealign",
+                    "iterations": 1,
+                    "dynamic_demonstrations": "black_box",
+                }
+            },
             "/method/dynamic_demonstrations",
             "inconsistent_parameters",
         ),
         (
-            {"method": {"concurrency": 1, "staleness": 1}},
+            {"method": {"type": "cyclealign", "concurrency": 1, "staleness": 1}},
             "/method/staleness",
             "inconsistent_parameters",
         ),
@@ -192,17 +198,20 @@ def test_every_fault_of_a_job_is_reported_at_once(client: TestClient, engine: En
             "inconsistent_parameters",
         ),
         (
-            {"preset": "paper", "method": {"staleness": 1}},
+            {"preset": "paper", "method": {"type": "cyclealign", "staleness": 1}},
             "/method/staleness",
             "inconsistent_parameters",
         ),
         (
-            {"preset": "paper", "method": {"candidates": 4}},
+            {"preset": "paper", "method": {"type": "cyclealign", "candidates": 4}},
             "/method/candidates",
             "inconsistent_parameters",
         ),
         (
-            {"preset": "paper", "method": {"objective": {"type": "rrhf", "lambda": 1.0}}},
+            {
+                "preset": "paper",
+                "method": {"type": "cyclealign", "objective": {"type": "rrhf", "lambda": 1.0}},
+            },
             "/method/objective/lambda",
             "inconsistent_parameters",
         ),
@@ -247,7 +256,7 @@ def test_the_paper_preset_pins_what_the_paper_states(client: TestClient, engine:
 def test_a_value_that_agrees_with_the_preset_is_no_contradiction(
     client: TestClient, engine: Engine
 ) -> None:
-    method = {"candidates": 3, "objective": {"type": "pro", "lambda": 4}}
+    method = {"type": "cyclealign", "candidates": 3, "objective": {"type": "pro", "lambda": 4}}
 
     submit(client, factories.dataset(engine).id, preset="paper", method=method)
 
@@ -262,7 +271,7 @@ def test_defaults_that_a_judge_cannot_honour_are_said_to_be_not_applicable(
         factories.dataset(engine).id,
         judge={"name": "rubric"},
         demonstrations={"dataset": shown},
-        method={"dynamic_demonstrations": "agreement"},
+        method={"type": "cyclealign", "dynamic_demonstrations": "agreement"},
     )
 
     fields = [entry["field"] for entry in job["resolved"]["not_applicable"]]

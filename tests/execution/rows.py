@@ -18,6 +18,7 @@ from app.core.models import (
     Metric,
     RankingRow,
     Response,
+    ScoreRow,
     new_id,
 )
 
@@ -106,6 +107,7 @@ def run_rows(job_id: str, round_: int) -> list[Any]:
             **at, round=round_, origin="agreement", messages=[], responses=[], answer=[]
         ),
         Metric(job_id=job_id, name="loss", update=round_, round=round_, value=1.0),
+        ScoreRow(**at, k=0, scorer="self", round=round_, update=round_, value=1.0),
         JudgeCall(**at, try_=1, attempt=1, key=str(round_), kind="post"),
         JudgeQuestion(
             workspace_id=DEFAULT_WORKSPACE,

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from app.core.spec.catalogue import Catalogue, OpenAiJudge, entry_hash
 from tests.judging.asking import question
-from worker import parts
+from worker.judges import Surroundings, build_judge
 
 FAST = {"concurrency": 200, "requests_per_minute": 10_000, "tokens_per_minute": 2_000_000}
 
@@ -19,7 +19,8 @@ def entry(**fields: Any) -> OpenAiJudge:
 
 
 def key_of(judge: OpenAiJudge, catalogue: Catalogue, tmp_path: Any) -> str:
-    box = parts.build_judge(judge, catalogue, cache=tmp_path, interrupted=lambda: False)
+    around = Surroundings(catalogue, tmp_path, lambda: False, lambda _: tmp_path)
+    box = build_judge(judge, around)
     return box.request(question(0)).key()
 
 

@@ -6,6 +6,7 @@ from app.services.catalogue import TRAITS
 from worker.blackbox.local_lm import LocalLmBox
 from worker.blackbox.openai import OpenAiBox
 from worker.blackbox.recorded import RecordedBox
+from worker.blackbox.reward_model import RewardBox
 from worker.blackbox.rubric import RubricBox
 
 SAID = {
@@ -13,6 +14,7 @@ SAID = {
     "local_lm": LocalLmBox.traits,
     "recorded": RecordedBox.traits,
     "rubric": RubricBox.traits,
+    "reward_model": RewardBox.traits,
 }
 
 

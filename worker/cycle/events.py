@@ -88,6 +88,29 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Taught:
+    """One row of given responses was learnt from; `at.iteration` is the epoch."""
+
+    at: At
+    round: int
+    ranking: TrainingRanking
+    learned: Learned
+    last: bool
+    """Whether this was its last epoch."""
+
+
+@dataclass(frozen=True)
+class Valued:
+    """What the model makes of the responses of a row that trains nothing.
+
+    `values` are in the order of the row's responses: rewards of a reward model.
+    """
+
+    at: At
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class RoundEnded:
     """Every lane has turned once; `state` is what a resumed run goes on from."""
 
@@ -98,4 +121,4 @@ class RoundEnded:
     """True after the last round."""
 
 
-Event = Phase | Iterated | StepEnded | Scored | RoundEnded
+Event = Phase | Iterated | StepEnded | Scored | Taught | Valued | RoundEnded

@@ -23,13 +23,29 @@ class Answers:
     samples: tuple[Sample, ...]
 
 
-class Policy(Protocol):
-    """The white box. No tensor crosses this line."""
+class Learning(Protocol):
+    """What learns from rankings."""
 
     @property
     def version(self) -> int:
         """Optimizer steps taken so far."""
         ...
+
+    def learn(self, rankings: Sequence[TrainingRanking]) -> list[Learned]:
+        """Take one optimizer step on the mean loss of the rankings; one record each."""
+        ...
+
+
+class Valuing(Learning, Protocol):
+    """A model that gives texts a value: a reward model its reward, a policy its belief."""
+
+    def values(self, rankings: Sequence[TrainingRanking]) -> list[list[float]]:
+        """The value of each text under the current weights, in the order of `texts`."""
+        ...
+
+
+class Policy(Learning, Protocol):
+    """The white box. No tensor crosses this line."""
 
     def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:
         """Sample all requests under the current weights.
@@ -45,10 +61,6 @@ class Policy(Protocol):
 
     def foresee(self, answers: Answers) -> None:
         """Do now what the next `learn` would do first if it ranked these; results stay the same."""
-        ...
-
-    def learn(self, rankings: Sequence[TrainingRanking]) -> list[Learned]:
-        """Take one optimizer step on the mean loss of the rankings; one record each."""
         ...
 
 

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 from worker.cycle.candidates import normal
 from worker.cycle.ranking import flatten, orders_a_pair
-from worker.cycle.types import Candidate, Prompt, Ranking, Sample, TrainingRanking
+from worker.cycle.types import (
+    Candidate,
+    Example,
+    Prompt,
+    Ranking,
+    Sample,
+    TrainingRanking,
+)
 
 
 def training_ranking(
@@ -37,6 +44,22 @@ def training_ranking(
     if not text or twin is not None:
         return _of_samples(prompt, samples, candidates, black)
     return _under_teacher(prompt, samples, black, text)
+
+
+def in_order(example: Example) -> TrainingRanking:
+    """Build what one update learns from a row of given responses.
+
+    The SFT term imitates the first of the top group, as RRHF's released code does.
+    """
+    order = flatten(example.ranking)
+    return TrainingRanking(
+        prompt=example.prompt,
+        texts=tuple(example.responses[k] for k in order),
+        tokens=(None,) * len(order),
+        groups=_by_place(example.ranking),
+        target=0,
+        scores=example.scores and tuple(example.scores[k] for k in order),
+    )
 
 
 def _without(ranking: Ranking, left_out: int) -> Ranking:

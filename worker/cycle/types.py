@@ -153,6 +153,18 @@ Verdict = Ranked | Malformed | Unanswered
 
 
 @dataclass(frozen=True)
+class Example:
+    """A row of given responses: ranked, or one alone to imitate."""
+
+    prompt: Prompt
+    responses: tuple[str, ...]
+    ranking: Ranking
+    """Groups of positions in `responses`, best to worst."""
+    scores: tuple[float, ...] | None = None
+    """Of the responses, where they were given."""
+
+
+@dataclass(frozen=True)
 class TrainingRanking:
     """What enters the loss: distinct texts best to worst; ties are groups of their positions."""
 
@@ -163,6 +175,8 @@ class TrainingRanking:
     groups: Ranking
     target: int
     """The position in `texts` that the SFT term imitates."""
+    scores: tuple[float, ...] | None = None
+    """The texts' scores where they were given, falling."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,16 @@ from app.core import lease as leases
 from app.core.db import transaction
 from app.core.lease import Lease
 from app.core.models import Attempt, Job, Metric, log_event
-from worker.cycle.events import Event, Iterated, Phase, RoundEnded, Scored, StepEnded
+from worker.cycle.events import (
+    Event,
+    Iterated,
+    Phase,
+    RoundEnded,
+    Scored,
+    StepEnded,
+    Taught,
+    Valued,
+)
 from worker.ledger import progress, rows
 
 
@@ -70,6 +79,11 @@ def _store(session: Session, job: Job, event: Event) -> None:
             session.add(_step_event(job, event))
         case Scored():
             session.add_all(rows.scored(job, event))
+        case Taught():
+            job.update = event.learned.version
+            _store_metrics(session, job, event.round, rows.lessons(event))
+        case Valued():
+            session.add_all(rows.valued(job, event))
         case RoundEnded():
             job.round = event.round
             job.update = event.version

@@ -1,5 +1,6 @@
 """The model card: how a checkpoint was made, in words, from the job's own record."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from app.core.models import Job
@@ -8,35 +9,39 @@ CARD = """---
 base_model: {base}
 library_name: transformers
 license: {license}
-tags: [cyclealign, {objective}]
+tags: [cyclealign, {tag}]
 ---
 
 # {name}, after {updates} updates
 
-Aligned by CycleAlign (arXiv 2310.16271): the model sampled responses, a judge ranked them, the
-model's own probabilities ranked them too, and {objective} trained it on the judge's ranking.
+{about}
 
 | | |
 | --- | --- |
-| job | `{job}`, round {round} |
-| base model | {base} |
-| judge | {judge} ({judge_type}) |
-| method | {objective}, lambda {lambda_}, at most {iterations} iterations a prompt, \
-{candidates} candidates, {lanes} prompts in flight |
-| tuning | {tuning} |
-| optimizer | {optimizer}, learning rate {lr}, {schedule} schedule |
-| prompts | {prompts} rows of `{dataset}` (sha256 `{sha256}`) |
-| steps done | {steps} |
-| mean iterations a prompt | {mean_iterations} |
-| held-out score before, after | {before}, {after} |
-| seed | {seed} |
+{rows}
 
-The scores are the judge's own. They say how well the model pleases that judge, not more.
+{scores}
 
 ## Files
 
 {files}
 """
+
+ABOUT = {
+    "cyclealign": "Aligned by CycleAlign (arXiv 2310.16271): the model sampled responses, a judge "
+    "ranked them, the\nmodel's own probabilities ranked them too, and {objective} trained it on "
+    "the judge's ranking.",
+    "ranking": "Trained by {objective} on given responses that were ranked or scored before; it "
+    "sampled none of them.",
+    "sft": "Fine-tuned on given responses: the reply of every dialogue, or the best of every "
+    "ranking.",
+    "reward_model": "A reward model: its body reads a dialogue and a response, its head gives one "
+    "score. It was trained\nwith the pairwise logistic loss on given rankings.",
+}
+OF_JUDGE = (
+    "The scores are the judge's own. They say how well the model pleases that judge, not more."
+)
+OF_NONE = "Nothing here says whether it is better for people. Evaluate it before use."
 
 FILES = {
     "adapter": "- `adapter/`: LoRA weights for the base model above (`peft`).",
@@ -46,36 +51,60 @@ FILES = {
 
 def model_card(job: Job, *, updates: int, round_: int, forms: list[str]) -> str:
     """Write the card of a checkpoint in Markdown."""
-    spec, done = job.resolved, job.progress
-    method, held_out = spec["method"], done.get("held_out", {})
+    spec, method = job.resolved, job.resolved["method"]
+    objective = method.get("objective", {}).get("type", method["type"])
     return CARD.format(
         base=spec["model"]["name"],
         license=spec["model"].get("license") or "other",
-        objective=method["objective"]["type"],
+        tag=objective,
         name=job.name,
         updates=updates,
-        job=job.id,
-        round=round_,
-        judge=spec["judge"]["name"],
-        judge_type=spec["judge"].get("type", "unknown"),
-        lambda_=method["objective"]["lambda"],
-        iterations=method["iterations"],
-        candidates=method["candidates"],
-        lanes=method["concurrency"],
-        tuning=_tuning(spec["model"]["tuning"]),
-        optimizer=spec["optimizer"]["type"],
-        lr=spec["optimizer"]["lr"],
-        schedule=spec["optimizer"]["schedule"],
-        prompts=job.steps_total,
-        dataset=spec["prompts"]["dataset"],
-        sha256=spec["prompts"].get("sha256"),
-        steps=done.get("steps_done", 0),
-        mean_iterations=_number(done.get("mean_iterations")),
-        before=_number(held_out.get("before", {}).get("mean")),
-        after=_number(held_out.get("after", {}).get("mean")),
-        seed=job.seed,
+        about=ABOUT[method["type"]].format(objective=objective),
+        rows="\n".join(f"| {name} | {value} |" for name, value in _rows(job, round_)),
+        scores=OF_JUDGE if spec.get("judge") else OF_NONE,
         files="\n".join(FILES[form] for form in forms),
     )
+
+
+def _rows(job: Job, round_: int) -> Iterator[tuple[str, Any]]:
+    spec = job.resolved
+    optimizer, prompts = spec["optimizer"], spec["prompts"]
+    yield "job", f"`{job.id}`, round {round_}"
+    yield "base model", spec["model"]["name"]
+    if spec.get("judge"):
+        judge = spec["judge"]
+        named = judge.get("name") or judge.get("checkpoint")
+        yield "judge", f"{named} ({judge.get('type', 'unknown')})"
+    yield "method", _method(spec["method"])
+    yield "tuning", _tuning(spec["model"]["tuning"])
+    how = f"{optimizer['type']}, learning rate {optimizer['lr']}, {optimizer['schedule']} schedule"
+    yield "optimizer", how
+    of = f"`{prompts['dataset']}` (sha256 `{prompts.get('sha256')}`)"
+    yield "prompts", f"{job.steps_total} rows of {of}"
+    yield from _results(job.progress)
+    yield "seed", job.seed
+
+
+def _method(method: dict[str, Any]) -> str:
+    objective = method.get("objective", {})
+    learnt = objective.get("type", method["type"])
+    if objective.get("lambda") is not None:
+        learnt += f", lambda {objective['lambda']}"
+    if method["type"] == "cyclealign":
+        return (
+            f"{learnt}, at most {method['iterations']} iterations a prompt, "
+            f"{method['candidates']} candidates, {method['concurrency']} prompts in flight"
+        )
+    return f"{learnt}, {method['epochs']} epochs"
+
+
+def _results(done: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    held_out = done.get("held_out", {})
+    yield "steps done", done.get("steps_done", 0)
+    if "mean_iterations" in done:
+        yield "mean iterations a prompt", _number(done["mean_iterations"])
+    scores = (held_out.get(when, {}).get("mean") for when in ("before", "after"))
+    yield "held-out score before, after", ", ".join(map(_number, scores))
 
 
 def _number(value: float | None) -> str:

@@ -16,12 +16,9 @@ from app.core.storage import Store
 from worker.cycle.canonical import digest
 from worker.cycle.events import RoundEnded
 from worker.ledger.book import Book
+from worker.ledger.fetching import CorruptCheckpoint, fetch_file
 
 PIECE = 1 << 20
-
-
-class CorruptCheckpoint(Exception):
-    """The stored bytes are not those of the manifest; the checkpoint is marked and never served."""
 
 
 @dataclass(frozen=True)
@@ -87,16 +84,11 @@ class Shelf:
         return manifest
 
     def _fetch_file(self, checkpoint_id: str, folder: Path, entry: dict[str, Any]) -> None:
-        target = folder / entry["name"]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        total = hashlib.sha256()
-        with target.open("wb") as file:
-            for piece in self.store.read(f"{checkpoint_id}/{entry['name']}"):
-                total.update(piece)
-                file.write(piece)
-        if total.hexdigest() != entry["sha256"]:
+        try:
+            fetch_file(self.store, checkpoint_id, folder, entry)
+        except CorruptCheckpoint:
             self._mark_corrupt(checkpoint_id)
-            raise CorruptCheckpoint(f"{entry['name']} of {checkpoint_id} is not what was stored")
+            raise
 
     def _mark_corrupt(self, checkpoint_id: str) -> None:
         with self.book.commit() as (session, job):

@@ -6,7 +6,7 @@ from sqlalchemy import Engine, select
 
 from app.core.db import transaction
 from app.core.models import DatasetRow, Job, JobPrompt
-from worker.cycle.types import Demonstration, Dialogue, Message, Prompt
+from worker.cycle.types import Demonstration, Dialogue, Example, Message, Prompt
 
 
 def read_job(engine: Engine, job_id: str) -> Job:
@@ -29,6 +29,31 @@ def read_prompts(engine: Engine, job_id: str, stage: str) -> list[Prompt]:
     )
     with transaction(engine) as session:
         return [Prompt(step, _dialogue(messages)) for step, messages in session.execute(query)]
+
+
+def read_examples(engine: Engine, job_id: str, stage: str) -> list[Example]:
+    """Read the run's rows of given responses (`align` or `validation`), in order."""
+    query = (
+        select(JobPrompt.step, DatasetRow)
+        .join(
+            DatasetRow,
+            (DatasetRow.dataset_id == JobPrompt.dataset_id)
+            & (DatasetRow.position == JobPrompt.position),
+        )
+        .where(JobPrompt.job_id == job_id, JobPrompt.stage == stage)
+        .order_by(JobPrompt.step)
+    )
+    with transaction(engine) as session:
+        return [_example(step, row) for step, row in session.execute(query)]
+
+
+def _example(step: int, row: DatasetRow) -> Example:
+    return Example(
+        Prompt(step, _dialogue(row.messages)),
+        tuple(row.responses or ()),
+        tuple(tuple(group) for group in row.ranking or ()),
+        None if row.scores is None else tuple(row.scores),
+    )
 
 
 def read_demonstrations(engine: Engine, dataset_id: str, n: int) -> tuple[Demonstration, ...]:

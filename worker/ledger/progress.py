@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.cycle.events import Event, Iterated, Scored, StepEnded
+from worker.cycle.events import Event, Iterated, Scored, StepEnded, Taught
 
 
 def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
@@ -16,6 +16,8 @@ def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
             _step_ended(now, event)
         case Scored():
             _scored(now, event)
+        case Taught():
+            _taught(now, event)
         case _:
             pass
     return now
@@ -37,6 +39,14 @@ def _iterated(now: dict[str, Any], event: Iterated) -> None:
 def _step_ended(now: dict[str, Any], event: StepEnded) -> None:
     now["agreed"] = now.get("agreed", 0) + event.agreed
     _mean(now, "mean_iterations", "steps_done", event.iterations)
+
+
+def _taught(now: dict[str, Any], event: Taught) -> None:
+    now["step"] = event.at.step
+    now["epoch"] = event.at.iteration
+    now["iterations_done"] = now.get("iterations_done", 0) + 1
+    if event.last:
+        now["steps_done"] = now.get("steps_done", 0) + 1
 
 
 def _mean(now: dict[str, Any], mean: str, count: str, value: float) -> None:

@@ -1,13 +1,31 @@
 """Events as table rows; nothing here touches a session."""
 
 import math
+from itertools import combinations
 from typing import Any
 
-from app.core.models import AgreementRow, Base, DemonstrationRow, Job, RankingRow, Response
+from app.core.models import (
+    AgreementRow,
+    Base,
+    DemonstrationRow,
+    Job,
+    RankingRow,
+    Response,
+    ScoreRow,
+)
 from worker.cycle.canonical import storable
-from worker.cycle.events import Iterated, Outcome, Scored
+from worker.cycle.events import Iterated, Outcome, Scored, Taught, Valued
 from worker.cycle.ranking import kendall_tau
-from worker.cycle.types import At, Malformed, Ranked, Sample, TrainingRanking, Unanswered, Verdict
+from worker.cycle.types import (
+    At,
+    Learned,
+    Malformed,
+    Ranked,
+    Sample,
+    TrainingRanking,
+    Unanswered,
+    Verdict,
+)
 
 SKIP_NOTES = {
     Outcome.TOO_FEW: "Fewer than two different responses; nothing was asked or learned.",
@@ -177,6 +195,48 @@ def scored(job: Job, event: Scored) -> list[Response]:
     return found
 
 
+def valued(job: Job, event: Valued) -> list[ScoreRow]:
+    """Return what the run's own model makes of the responses of one row."""
+    round_ = job.round + 1 if event.at.stage.endswith("_after") else 0
+    return [
+        ScoreRow(
+            **_key(job, event.at),
+            k=k,
+            scorer="self",
+            round=round_,
+            update=job.update,
+            value=finite(value),
+        )
+        for k, value in enumerate(event.values)
+    ]
+
+
+def lessons(event: Taught) -> dict[str, float]:
+    """Name what an update on a given ranking measured; losses in nats."""
+    scores, groups = event.learned.scores, event.ranking.groups
+    pairs = [
+        (better, worse)
+        for high, low in combinations(range(len(groups)), 2)
+        for better in groups[high]
+        for worse in groups[low]
+    ]
+    values = _learned(event.learned)
+    if pairs:
+        right = sum(scores[better] > scores[worse] for better, worse in pairs)
+        values["ranking/accuracy"] = right / len(pairs)
+    return values
+
+
+def _learned(learned: Learned) -> dict[str, float]:
+    return {
+        "loss/total": learned.loss,
+        "loss/rank": learned.rank_loss,
+        "loss/sft": learned.sft_loss,
+        "gradient/norm": learned.grad_norm,
+        "optimizer/lr": learned.lr,
+    }
+
+
 def measures(event: Iterated) -> dict[str, float]:
     """Name what one update measured; losses in nats, lengths in tokens."""
     learned = event.learned
@@ -185,11 +245,7 @@ def measures(event: Iterated) -> dict[str, float]:
     lengths = [len(sample.tokens) for sample in event.samples]
     stopped = sum(sample.finish == "stop" for sample in event.samples)
     values = {
-        "loss/total": learned.loss,
-        "loss/rank": learned.rank_loss,
-        "loss/sft": learned.sft_loss,
-        "gradient/norm": learned.grad_norm,
-        "optimizer/lr": learned.lr,
+        **_learned(learned),
         "response/tokens": sum(lengths) / len(lengths),
         "response/stopped": stopped / len(lengths),
         "agreement/length": len(event.agreement),

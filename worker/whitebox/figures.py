@@ -12,11 +12,17 @@ from worker.cycle.types import Prompt
 from worker.whitebox.calibration import quick_limit
 from worker.whitebox.limit import Limit
 from worker.whitebox.policy import Speaker
+from worker.whitebox.score import base_of
 
 
 def open_gauge(speaker: Speaker, rows: int, clock: Callable[[], float]) -> "Gauge":
-    """Calibrate the limit for `rows` responses at once, in under a second, and begin to measure."""
-    limit = quick_limit(speaker.model, rows=rows, precision=speaker.generation.precision)
+    """Calibrate the limit for `rows` responses at once, in under a second, and begin to measure.
+
+    The limit is of language models: a model without their head has none.
+    """
+    speaks = base_of(speaker.model).get_output_embeddings() is not None
+    precision = speaker.generation.precision
+    limit = quick_limit(speaker.model, rows=rows, precision=precision) if speaks else None
     meter = Meter(clock, _prompt_tokens(speaker), _response_tokens(speaker))
     return Gauge(meter, limit, next(speaker.model.parameters()).device)
 
@@ -35,7 +41,7 @@ class Gauge:
     """A run's meter beside what its device could do."""
 
     meter: Meter
-    limit: Limit
+    limit: Limit | None
     device: torch.device
 
     def figures(self) -> dict[str, float]:
@@ -47,10 +53,10 @@ class Gauge:
         if not reading["work/generated_tokens"] + reading["work/updates"]:
             return {}
         shown = {name: value for name, value in reading.items() if not name.startswith("work/")}
-        return shown | {
-            "speed/efficiency": efficiency(reading, self.limit),
-            "memory/peak": float(peak_memory(self.device)),
-        }
+        shown["memory/peak"] = float(peak_memory(self.device))
+        if self.limit is not None:
+            shown["speed/efficiency"] = efficiency(reading, self.limit)
+        return shown
 
 
 def efficiency(reading: Mapping[str, float], limit: Limit) -> float:

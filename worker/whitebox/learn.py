@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from worker.cycle.types import Learned, Ranking
-from worker.objectives.types import LossOutput, Objective, RankedLogprobs
+from worker.objectives.types import LossOutput, Objective, RankedValues
 from worker.whitebox.errors import NonFiniteLoss
 from worker.whitebox.schedule import OptimizerConfig, learning_rate
 from worker.whitebox.score import Scorer
+from worker.whitebox.start import Start
 from worker.whitebox.stepper import Stepper, TorchStepper
 from worker.whitebox.strips import Texts
 
@@ -28,6 +29,8 @@ class Lesson:
     groups: Ranking
     target: int
     """The position of the response that the SFT term imitates."""
+    scores: tuple[float, ...] | None = None
+    """What was given as their scores, falling."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Learner:
         *,
         total_updates: int,
         stepper: Stepper | None = None,
+        start: Start | None = None,
     ) -> None:
         self.version = 0
         self.config = config
@@ -59,6 +63,7 @@ class Learner:
         self.parameters = {n: p for n, p in named if p.requires_grad}
         self.stepper = stepper or TorchStepper(self.parameters, config)
         self.objective = objective
+        self.start = start
         self._foreseen: _Foreseen | None = None
 
     def foresee(self, texts: Texts) -> Tensor:
@@ -99,10 +104,11 @@ class Learner:
     def _backward_at_once(
         self, lessons: Sequence[Lesson], total: int
     ) -> list[tuple[Tensor, LossOutput]]:
+        before = [self._before(lesson.texts) for lesson in lessons]
         means = self._means([lesson.texts for lesson in lessons])
         outs = [
-            _finite(self.objective(_ranked(means_K, lesson)))
-            for means_K, lesson in zip(means, lessons, strict=True)
+            _finite(self.objective(_ranked(means_K, lesson, before_K)))
+            for means_K, lesson, before_K in zip(means, lessons, before, strict=True)
         ]
         loss = torch.stack([out.loss for out in outs]).sum() / total
         self.stepper.backward(loss)
@@ -111,7 +117,7 @@ class Learner:
     def _backward_in_parts(self, lesson: Lesson, total: int) -> tuple[Tensor, LossOutput]:
         """The same gradient by the chain rule: first the loss by the means, then each part's."""
         means_K = torch.tensor(self.scorer.values([lesson.texts])[0], requires_grad=True)
-        out = _finite(self.objective(_ranked(means_K, lesson)))
+        out = _finite(self.objective(_ranked(means_K, lesson, self._before(lesson.texts))))
         (slope_K,) = torch.autograd.grad(out.loss, means_K)
         start = 0
         for part in self.scorer.parts(lesson.texts):
@@ -120,6 +126,13 @@ class Learner:
             self.stepper.backward(means, slopes)
             start += len(means)
         return means_K.detach(), out
+
+    def _before(self, texts: Texts) -> list[float] | None:
+        """What the start model makes of the responses, where the objective asks for it."""
+        if not self.objective.needs_reference:
+            return None
+        assert self.start is not None
+        return self.start.values(self.scorer, [texts])[0]
 
     def _means(self, texts: Sequence[Texts]) -> list[Tensor]:
         """The means with their graph, from the pass that was made ahead if it was of just these."""
@@ -150,14 +163,21 @@ def _learned(version: int, means_K: Tensor, out: LossOutput, norm: float, lr: fl
     )
 
 
-def _ranked(means_K: Tensor, lesson: Lesson) -> RankedLogprobs:
+def _ranked(means_K: Tensor, lesson: Lesson, before: Sequence[float] | None) -> RankedValues:
     group = {place: g for g, places in enumerate(lesson.groups) for place in places}
-    device = means_K.device
-    return RankedLogprobs(
-        logprobs_BK=means_K[None],
-        group_BK=torch.tensor([[group[k] for k in range(len(means_K))]], device=device),
-        mask_BK=torch.ones(1, len(means_K), dtype=torch.bool, device=device),
-        target_B=torch.tensor([lesson.target], device=device),
+    lengths = [len(response) for response in lesson.texts.responses]
+
+    def row(values: Sequence[float] | None) -> Tensor | None:
+        return None if values is None else torch.tensor([values], device=means_K.device)
+
+    return RankedValues(
+        values_BK=means_K[None],
+        group_BK=torch.tensor([[group[k] for k in range(len(means_K))]], device=means_K.device),
+        mask_BK=torch.ones(1, len(means_K), dtype=torch.bool, device=means_K.device),
+        target_B=torch.tensor([lesson.target], device=means_K.device),
+        tokens_BK=torch.tensor([lengths], device=means_K.device),
+        scores_BK=row(lesson.scores),
+        reference_BK=row(before),
     )
 
 

@@ -49,9 +49,15 @@ Source = HubModel | FolderModel | PackageModel
 
 
 def load_model(
-    source: Source, *, cache: Path | None = None, device: torch.device | None = None
+    source: Source,
+    *,
+    cache: Path | None = None,
+    device: torch.device | None = None,
+    kind: Any = AutoModelForCausalLM,
 ) -> tuple[Any, Any]:
-    """Return the causal model, in eval mode and float32, and its tokenizer.
+    """Return the model, in eval mode and float32, and its tokenizer.
+
+    `kind` is the library's factory: of causal models, or of others that lie in a folder.
 
     De-quantising a GGUF takes far longer than reading safetensors; with `cache`, a folder that
     only this program writes, the converted model is kept there under its digest.
@@ -62,11 +68,13 @@ def load_model(
     transformers_logging.disable_progress_bar()
     path = _locate(source)
     if path.suffix != ".gguf":
-        model, tokenizer = _load_folder(path)
+        model, tokenizer = _load_folder(path, kind)
+    elif kind is not AutoModelForCausalLM:
+        raise ModelRejected(f"{path.name}: a GGUF file holds a causal model only")
     elif cache is None:
         model, tokenizer = _load_gguf(path)
     else:
-        model, tokenizer = _load_folder(_converted(path, cache / source_digest(source)))
+        model, tokenizer = _load_folder(_converted(path, cache / source_digest(source)), kind)
     return model.eval().to(device or best_device()), tokenizer
 
 
@@ -102,7 +110,8 @@ def plain_copy(model: Any, state: dict[str, torch.Tensor] | None = None) -> Any:
     plain = type(model).from_pretrained(
         None, config=config, state_dict=state or model.state_dict(), dtype=torch.float32
     )
-    plain.generation_config = copy.deepcopy(model.generation_config)
+    if plain.can_generate():
+        plain.generation_config = copy.deepcopy(model.generation_config)
     return plain.eval()
 
 
@@ -142,11 +151,11 @@ def _packaged(source: PackageModel) -> Path:
     raise ModelRejected(f"{source.package}: no installed package with a GGUF file {source.file}")
 
 
-def _load_folder(folder: Path) -> tuple[Any, Any]:
+def _load_folder(folder: Path, kind: Any) -> tuple[Any, Any]:
     options = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = kind.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
         )
     except FOREIGN_ERRORS as error:

@@ -118,6 +118,8 @@ def _forward(layer: Any, sums: Sums, place: int, x: Tensor) -> Tensor:
     base, flat = layer.get_base_layer(), x.reshape(-1, x.shape[-1])
     if sums.on:
         return sums.products[place](flat, base.bias).view(*x.shape[:-1], -1)
+    if layer.disable_adapters:
+        return frozen(base).forward(flat).view(*x.shape[:-1], -1)
     [name] = layer.active_adapters
     adapter = (layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name])
     if torch.is_grad_enabled():

@@ -16,9 +16,11 @@ from worker.whitebox.kernels import use_fused_kernels
 from worker.whitebox.learn import Learner
 from worker.whitebox.load import Source, load_model
 from worker.whitebox.policy import Speaker, WhiteBox
-from worker.whitebox.sample import Generation, Sampler, never
+from worker.whitebox.reward import HEAD, RewardScorer, reward_model_of
+from worker.whitebox.sample import Generation, Mute, Sampler, never
 from worker.whitebox.schedule import OptimizerConfig
 from worker.whitebox.score import Scorer, has_plain_head
+from worker.whitebox.start import start_of
 from worker.whitebox.strips import SharedPrompt
 from worker.whitebox.tuning import LoraTuning, Tuning, tune
 
@@ -120,8 +122,51 @@ def make_trainable(
         plain_head=has_plain_head(model),
         checkpointing=learning.checkpointing,
     )
-    learner = Learner(scorer, objective, optimizer, total_updates=total_updates)
+    start = start_of(scorer) if objective.needs_reference else None
+    learner = Learner(scorer, objective, optimizer, total_updates=total_updates, start=start)
     return WhiteBox(replace(speaker, model=model), learner)
+
+
+def make_reward_trainable(
+    speaker: Speaker,
+    tuning: Tuning,
+    objective: Objective,
+    optimizer: OptimizerConfig,
+    *,
+    total_updates: int,
+    seed: int = 0,
+    learning: Learning | None = None,
+) -> WhiteBox:
+    """Turn a speaker into a reward model to train, as `make_trainable` does into a policy.
+
+    It no longer speaks. `seed` draws the head and the adapters.
+
+    Raises:
+        ModelRejected: there is no reward model of this architecture.
+    """
+    learning = learning or Learning()
+    precision = speaker.generation.precision
+    model = reward_model_of(speaker.model, seed)
+    if precision == "bfloat16" and isinstance(tuning, LoraTuning):
+        model.to(torch.bfloat16)
+    shared_prompt = learning.shared_prompt if can_share(model) else "off"
+    tuned = tune(
+        model,
+        tuning,
+        seed,
+        checkpointing=learning.checkpointing,
+        packed=learning.packed_weights,
+        head=HEAD,
+    )
+    scorer = RewardScorer(
+        tuned,
+        precision,
+        shared_prompt,
+        learning.batch_tokens,
+        checkpointing=learning.checkpointing,
+    )
+    learner = Learner(scorer, objective, optimizer, total_updates=total_updates)
+    return WhiteBox(replace(speaker, model=tuned, sampler=Mute()), learner)
 
 
 def _end_tokens(model: Any) -> tuple[int, ...]:

@@ -120,6 +120,10 @@ class WhiteBox:
         """
         return self.learner.learn([self.lesson(ranking) for ranking in rankings])
 
+    def values(self, rankings: Sequence[TrainingRanking]) -> list[list[float]]:
+        """The scorer's value of each text: token-mean log-probabilities, or rewards."""
+        return self.learner.scorer.values([self.lesson(ranking).texts for ranking in rankings])
+
     def texts(self, answers: Answers) -> Texts:
         """The answers in tokens."""
         prompt = self.speaker.prompt_ids(answers.prompt.messages)
@@ -133,4 +137,5 @@ class WhiteBox:
             self.speaker.chat.response_ids(text, room) if tokens is None else tokens
             for text, tokens in zip(ranking.texts, ranking.tokens, strict=True)
         )
-        return Lesson(Texts(prompt, responses), ranking.groups, ranking.target)
+        texts = Texts(prompt, responses)
+        return Lesson(texts, ranking.groups, ranking.target, ranking.scores)

@@ -75,3 +75,16 @@ class Sampler(Protocol):
             Interrupted: `interrupted` answered true; it is asked often.
         """
         ...
+
+
+class Mute:
+    """Stands where a model has nothing to say: a reward model answers no prompts."""
+
+    def sample(
+        self,
+        rows: Sequence[Row],  # noqa: ARG002 - there is nothing to do with them
+        version: int,  # noqa: ARG002
+        interrupted: Callable[[], bool] = never,  # noqa: ARG002
+    ) -> Iterator[tuple[int, Drawn]]:
+        """Raises `TypeError`."""
+        raise TypeError("a reward model does not sample")

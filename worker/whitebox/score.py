@@ -69,7 +69,7 @@ class Scorer:
             for one, order in zip(texts, orders, strict=True)
         ]
         strips = [strip for some in laid for strip in some]
-        means = torch.stack(_response_means(self._logprobs(strips), strips))
+        means = torch.stack(self._of_strips(strips))
         each = torch.split(means, [len(order) for order in orders])
         return [mean[_inverse(order)] for mean, order in zip(each, orders, strict=True)]
 
@@ -87,6 +87,10 @@ class Scorer:
     def _size(self, texts: Texts) -> tuple[int, int]:
         strips = lay(texts, self.shared_prompt)
         return len(strips), max(map(len, strips))
+
+    def _of_strips(self, strips: Sequence[Strip]) -> list[Tensor]:
+        """The value of each response, in the order of the strips."""
+        return _response_means(self._logprobs(strips), strips)
 
     def _logprobs(self, strips: Sequence[Strip]) -> Tensor:
         """Log-probability of every target of all strips, (N,), in nats."""
@@ -107,7 +111,7 @@ class Scorer:
                 return torch.gather(logits_NV.log_softmax(-1), -1, targets_N[:, None])[:, 0]
             hidden_BTD = base.get_decoder()(**inputs, use_cache=False).last_hidden_state
             head = base.get_output_embeddings()
-            return chosen_logprobs(_at(hidden_BTD, rows, places), head, targets_N)
+            return chosen_logprobs(at_places(hidden_BTD, rows, places), head, targets_N)
 
     @contextmanager
     def _mode(self, base: Any) -> Iterator[None]:
@@ -137,7 +141,7 @@ def has_plain_head(model: Any) -> bool:
     return torch.allclose(base.get_output_embeddings()(hidden), logits, rtol=1e-3, atol=1e-3)
 
 
-def _at(hidden_BTD: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
+def at_places(hidden_BTD: Tensor, rows: Sequence[int], places: Sequence[int]) -> Tensor:
     """The hidden states at these places, (N, D).
 
     Responses share their prompt's last place, and the gradient of plain indexing adds up what meets

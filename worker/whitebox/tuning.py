@@ -34,13 +34,15 @@ def tune(
     checkpointing: bool = False,
     merged: bool = False,
     packed: bool = False,
+    head: str | None = None,
 ) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
 
     Adapters start as drawn from `seed`, and as no change: their second factor is zero. With
     `checkpointing` training mode drops activations, and nothing else: all dropout is switched off.
     With `merged` there is a second copy of the adapted weights to sample from, with `packed` there
-    are two of the frozen ones in the layouts that a CPU multiplies fastest.
+    are two of the frozen ones in the layouts that a CPU multiplies fastest. A fresh `head` is
+    trained as it is.
     """
     if checkpointing:
         _switch_dropout_off(model)
@@ -49,16 +51,19 @@ def tune(
         case FullTuning():
             return model.requires_grad_(requires_grad=True).eval()
         case LoraTuning():
-            return _with_adapters(model, tuning, seed, merged=merged, packed=packed).eval()
+            return _with_adapters(model, tuning, seed, head, merged=merged, packed=packed).eval()
 
 
-def _with_adapters(model: Any, tuning: LoraTuning, seed: int, *, merged: bool, packed: bool) -> Any:
+def _with_adapters(
+    model: Any, tuning: LoraTuning, seed: int, head: str | None, *, merged: bool, packed: bool
+) -> Any:
     config = LoraConfig(
         r=tuning.rank,
         lora_alpha=tuning.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",
-        task_type="CAUSAL_LM",
+        exclude_modules=None if head is None else [head],
+        task_type="CAUSAL_LM" if head is None else None,
     )
     with torch.random.fork_rng(), warnings.catch_warnings():
         # peft asks transformers by an attribute's former name
@@ -66,6 +71,8 @@ def _with_adapters(model: Any, tuning: LoraTuning, seed: int, *, merged: bool, p
         torch.manual_seed(seed)
         tuned = get_peft_model(model, config)
     use_lean_products(tuned, sums=merged, packed=packed)
+    if head is not None:
+        getattr(tuned.get_base_model(), head).requires_grad_(requires_grad=True)
     return tuned
 
 

@@ -69,6 +69,7 @@ def _shared(policy: WhiteBox, ranks: Ranks, engine: Any, stepper: ZeroStepper) -
         learner.config,
         total_updates=learner.total_updates,
         stepper=stepper,
+        start=learner.start,
     )
     sampler = SharedSampler(policy.speaker.sampler, ranks, stepper.whole)
     return WhiteBox(replace(policy.speaker, sampler=sampler), learner)

@@ -25,6 +25,7 @@ from app.core.models.run import (
     Metric,
     RankingRow,
     Response,
+    ScoreRow,
 )
 from app.core.models.worker import WorkerRow
 
@@ -52,6 +53,7 @@ __all__ = [
     "Metric",
     "RankingRow",
     "Response",
+    "ScoreRow",
     "State",
     "WorkerRow",
     "after",

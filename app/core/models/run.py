@@ -114,5 +114,25 @@ class Metric(Owned, Base):
     created_at: Mapped[CreatedAt]
 
 
-REWOUND = (Response, RankingRow, AgreementRow, DemonstrationRow, Metric)
+class ScoreRow(Owned, Base):
+    """What a scorer makes of one text: a response of the run, or one of the dataset's row."""
+
+    __tablename__ = "scores"
+    __table_args__ = (Index(None, "job_id", "round"),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    iteration: Mapped[int] = mapped_column(primary_key=True)
+    k: Mapped[int] = mapped_column(primary_key=True)
+    scorer: Mapped[str] = mapped_column(
+        primary_key=True, comment="`self`: the model of the run, as it was at `update`"
+    )
+    round: Mapped[int]
+    update: Mapped[int]
+    value: Mapped[float | None] = mapped_column(Float(53), comment="null where it was not finite")
+    created_at: Mapped[CreatedAt]
+
+
+REWOUND = (Response, RankingRow, AgreementRow, DemonstrationRow, Metric, ScoreRow)
 """The tables whose rows a claim deletes when they are later than its checkpoint."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, HttpUrl
 
 from app.core.spec.base import Spec
-from app.core.spec.job import EntryName
+from app.core.spec.job import CheckpointId, EntryName, JudgeSpec
 
 HOW_FAST = frozenset({"concurrency", "requests_per_minute", "tokens_per_minute"})
 """Fields that change nothing in what is asked or answered."""
@@ -106,6 +106,21 @@ class RubricJudge(Spec):
     description: str = ""
 
 
+class RewardModelJudge(Spec):
+    """A reward model: of this catalogue, or a checkpoint of a `reward_model` job."""
+
+    type: Literal["reward_model"]
+    model: EntryName | None = None
+    checkpoint: CheckpointId | None = None
+    max_length: int = Field(
+        default=1024, ge=32, le=131_072, description="Tokens of prompt and response together."
+    )
+    response_tokens: int = Field(
+        default=256, ge=8, le=65_536, description="Tokens that a prompt always leaves a response."
+    )
+    description: str = ""
+
+
 class RecordedJudge(Spec):
     """Replays the answers of a stored ledger (JSON Lines, as `/judge-calls` exports it)."""
 
@@ -115,7 +130,8 @@ class RecordedJudge(Spec):
 
 
 JudgeEntry = Annotated[
-    OpenAiJudge | LocalLmJudge | RubricJudge | RecordedJudge, Field(discriminator="type")
+    OpenAiJudge | LocalLmJudge | RewardModelJudge | RubricJudge | RecordedJudge,
+    Field(discriminator="type"),
 ]
 
 
@@ -138,3 +154,10 @@ def entry_hash(entry: ModelEntry | JudgeEntry) -> str:
     """
     content = entry.model_dump_json(exclude=set(HOW_FAST))
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def judge_entry(spec: JudgeSpec, catalogue: Catalogue) -> JudgeEntry | None:
+    """Return what a job's judge is; None where the catalogue has no such name."""
+    if spec.checkpoint is not None:
+        return RewardModelJudge(type="reward_model", checkpoint=spec.checkpoint)
+    return catalogue.judges.get(spec.name or "")

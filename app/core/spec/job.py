@@ -8,6 +8,7 @@ from app.core.spec.base import Label, Metadata, Seed, Spec
 from app.core.spec.method import MethodSpec
 
 DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+CheckpointId = Annotated[str, Field(pattern=r"^ckpt_[0-9a-z]{26}$")]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 EntryName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,119}$")]
 
@@ -35,9 +36,12 @@ class ModelSpec(Spec):
 
 
 class JudgeSpec(Spec):
-    """The black box, by its name in the operator's catalogue."""
+    """The black box: by its name in the operator's catalogue, or a reward model of one's own."""
 
-    name: EntryName
+    name: EntryName | None = None
+    checkpoint: CheckpointId | None = Field(
+        default=None, description="The final checkpoint of a `reward_model` job."
+    )
 
 
 class SampleSpec(Spec):
@@ -49,7 +53,11 @@ class SampleSpec(Spec):
 
 
 class PromptsSpec(Spec):
-    """Which rows of a dataset become the run's prompts, in order."""
+    """Which rows of a dataset the run works on, in order.
+
+    Prompts for `cyclealign`, preferences for `ranking` and `reward_model`, either preferences or
+    dialogues for `sft`.
+    """
 
     dataset: DatasetId
     sample: SampleSpec | None = None
@@ -158,7 +166,10 @@ class JobSpec(Spec):
         default=None, description="`paper` pins every value that CycleAlign's paper states."
     )
     model: ModelSpec
-    judge: JudgeSpec
+    judge: JudgeSpec | None = Field(
+        default=None,
+        description="Needed by `cyclealign`; of the other methods only to score held-out prompts.",
+    )
     prompts: PromptsSpec
     held_out: HeldOutSpec | None = None
     demonstrations: DemonstrationsSpec | Literal["builtin", "none"] = Field(

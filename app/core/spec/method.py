@@ -1,44 +1,18 @@
-"""The methods and objectives a job may name."""
+"""The methods a job may name."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from app.core.spec.base import Spec
-
-Lambda = Annotated[float, Field(ge=0, le=10_000)]
-
-
-class Pro(Spec):
-    """Preference Ranking Optimization: Plackett-Luce over the ranking (CycleAlign eq. 4)."""
-
-    type: Literal["pro"] = "pro"
-    lambda_: Literal["auto"] | Lambda = Field(
-        default="auto",
-        alias="lambda",
-        description="Weight of the SFT term; `auto` is (l-1)^2 for l ranked items.",
-    )
-
-
-class Rrhf(Spec):
-    """Rank Responses to align Human Feedback: a hinge on every ordered pair (CycleAlign eq. 3)."""
-
-    type: Literal["rrhf"] = "rrhf"
-    lambda_: Literal["auto"] | Lambda = Field(
-        default="auto",
-        alias="lambda",
-        description="Weight of the SFT term; `auto` is (l-1)^2 for l ranked items.",
-    )
-
-
-ObjectiveSpec = Annotated[Pro | Rrhf, Field(discriminator="type")]
+from app.core.spec.objectives import CycleObjective, Pro, RankingObjective, ScoredPro
 
 
 class CycleAlign(Spec):
     """The cycle of arXiv 2310.16271; the paper's ablations are values of these fields."""
 
     type: Literal["cyclealign"] = "cyclealign"
-    objective: ObjectiveSpec = Pro()
+    objective: CycleObjective = Pro()
     iterations: int = Field(default=5, ge=1, le=50, description="N: most iterations a prompt.")
     candidates: int = Field(default=3, ge=2, le=16, description="Responses sampled an iteration.")
     concurrency: int = Field(
@@ -68,4 +42,44 @@ class CycleAlign(Spec):
     )
 
 
-MethodSpec = CycleAlign
+class Offline(Spec):
+    """What methods on uploaded responses share: epochs over rows, in an order drawn anew each."""
+
+    epochs: int = Field(default=1, ge=1, le=100)
+    concurrency: int = Field(default=8, ge=1, le=1024, description="Rows of one round.")
+    update: Literal["per_prompt", "per_round"] = Field(
+        default="per_prompt",
+        description="One optimizer step for each row, or one for the mean of a round's rows.",
+    )
+
+
+class Ranking(Offline):
+    """A baseline: learn from uploaded responses that are ranked or scored; nothing is sampled."""
+
+    type: Literal["ranking"] = "ranking"
+    objective: RankingObjective = ScoredPro()
+
+
+class SupervisedFineTuning(Offline):
+    """A baseline: imitate the reply of every dialogue, or the best response of every ranking."""
+
+    type: Literal["sft"] = "sft"
+
+
+class RewardModel(Offline):
+    """Learn a score from ranked responses; the checkpoint can judge and evaluate."""
+
+    type: Literal["reward_model"] = "reward_model"
+    validation_share: float = Field(
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the prompts that train nothing: accuracy is measured on them. Rows "
+        "with the same prompt stay together.",
+    )
+
+
+OfflineMethod = Ranking | SupervisedFineTuning | RewardModel
+MethodSpec = Annotated[
+    CycleAlign | Ranking | SupervisedFineTuning | RewardModel, Field(discriminator="type")
+]

@@ -11,6 +11,7 @@ KNOWN = (
     "messages",
     "chosen",
     "rejected",
+    "response",
     "responses",
     "ranking",
     "scores",

@@ -15,9 +15,11 @@ from app.services.formats.replies import (
     MAX_LETTERS,
     Replies,
     note_rejected,
+    read_dialogue,
     read_pair,
     read_replies,
     replies_of_pair,
+    single_reply,
 )
 from app.services.formats.rows import Kind, Messages, Notes, Reading, Row
 from app.services.formats.strict import child, parse_object
@@ -33,6 +35,8 @@ def read_record(line: Line, kind: Kind) -> Reading:
     labels = read_labels(notes, record)
     if kind == "prompts":
         return _finish(notes, _prompt(notes, record), None, labels)
+    if kind == "dialogues":
+        return _finish(notes, *_context_and_reply(notes, record), labels)
     return _finish(notes, *_context_and_replies(notes, record), labels)
 
 
@@ -73,6 +77,28 @@ def _context_and_replies(
     if pair is None:
         return None, None
     return Spoken(pair.context, pair.joined), replies_of_pair(notes, pair)
+
+
+def _context_and_reply(
+    notes: Notes, record: dict[str, Any]
+) -> tuple[Spoken | None, Replies | None]:
+    """Read a dialogue that ends with the reply to imitate: of a pair, the chosen one."""
+    if "response" in record and not record.keys().isdisjoint({"prompt", "messages"}):
+        context = _own_context(notes, record)
+        return context, single_reply(notes, record["response"], "/response")
+    name = "messages" if "messages" in record else "chosen"
+    if name not in record:
+        message = "There is no dialogue: give 'messages', 'chosen', or 'prompt' and 'response'."
+        notes.error("missing", message, "/messages")
+        return None, None
+    spoken = read_dialogue(notes, record, name)
+    if spoken is None:
+        return None, None
+    *before, last = spoken.turns
+    if last["role"] != "assistant":
+        message = "The last turn must be the assistant's."
+        notes.error("assistant_not_last", message, child("", name))
+    return Spoken(before, spoken.joined), single_reply(notes, last["content"], child("", name))
 
 
 def _missing(notes: Notes) -> None:

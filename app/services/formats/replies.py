@@ -14,7 +14,7 @@ MAX_LETTERS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """At least two different replies, ordered best to worst by groups of positions."""
+    """Different replies, ordered best to worst by groups of positions; one alone for a dialogue."""
 
     responses: list[str]
     ranking: Groups
@@ -23,7 +23,7 @@ class Replies:
 
 def read_pair(notes: Notes, record: dict[str, Any]) -> Pair | None:
     """Read `chosen` and `rejected` as whole dialogues, in HH-RLHF's text or as messages."""
-    sides = [_dialogue(notes, record, name) for name in ("chosen", "rejected")]
+    sides = [read_dialogue(notes, record, name) for name in ("chosen", "rejected")]
     better, worse = sides
     if better is None or worse is None:
         return None
@@ -59,7 +59,8 @@ def read_replies(notes: Notes, record: dict[str, Any], context: Messages) -> Rep
     return _sound(notes, Replies([better, worse], [[0], [1]]), ("chosen", "rejected"))
 
 
-def _dialogue(notes: Notes, record: dict[str, Any], name: str) -> Spoken | None:
+def read_dialogue(notes: Notes, record: dict[str, Any], name: str) -> Spoken | None:
+    """Read a whole dialogue, in HH-RLHF's text or as messages."""
     value = record.get(name)
     if value is None:
         notes.error("missing", f"The field {name!r} is missing.", child("", name))
@@ -93,6 +94,16 @@ def _reply(notes: Notes, record: dict[str, Any], name: str, context: Messages) -
         message = "The turns before the reply must be those of the prompt."
         notes.error("contexts_differ", message, child("", name))
     return last["content"]
+
+
+def single_reply(notes: Notes, value: Any, pointer: str) -> Replies | None:
+    """Return the one reply of a dialogue."""
+    if not isinstance(value, str):
+        notes.error("type_error", "The reply should be a string.", pointer)
+        return None
+    text = value.strip()
+    _check_text(notes, text, pointer)
+    return None if notes.lost else Replies([text], [[0]])
 
 
 def _ranked(notes: Notes, record: dict[str, Any]) -> Replies | None:
@@ -161,13 +172,17 @@ def _sound(notes: Notes, replies: Replies, names: tuple[str, ...]) -> Replies | 
     """Check what every way of giving replies has in common."""
     places = names or tuple(f"responses/{place}" for place in range(len(replies.responses)))
     for place, text in zip(places, replies.responses, strict=True):
-        if not text:
-            notes.error("empty_reply", "The reply is empty.", f"/{place}")
-        elif len(text) > MAX_LETTERS:
-            message = f"The reply is longer than {MAX_LETTERS} letters."
-            notes.error("reply_too_long", message, f"/{place}")
+        _check_text(notes, text, f"/{place}")
     if len(set(replies.responses)) < len(replies.responses):
         notes.error("equal_replies", "Two replies are the same.", f"/{places[-1]}")
     if len(replies.ranking) == 1:
         notes.error("no_order", "All replies are tied; none is better.", "/ranking")
     return None if notes.lost else replies
+
+
+def _check_text(notes: Notes, text: str, pointer: str) -> None:
+    if not text:
+        notes.error("empty_reply", "The reply is empty.", pointer)
+    elif len(text) > MAX_LETTERS:
+        message = f"The reply is longer than {MAX_LETTERS} letters."
+        notes.error("reply_too_long", message, pointer)

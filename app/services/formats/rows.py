@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-Kind = Literal["prompts", "demonstrations", "preferences"]
+Kind = Literal["prompts", "demonstrations", "preferences", "dialogues"]
 Severity = Literal["error", "warning"]
 Messages = list[dict[str, str]]
 """Turns as `{"role", "content"}`; the last one of a row is the user's."""

@@ -1,7 +1,8 @@
-"""PRO and RRHF: numbers worked by hand, a slow loop, and what must not change them."""
+"""The objectives: numbers worked by hand, a slow loop, and what must not change them."""
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,30 +10,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from worker.objectives.dpo import Dpo
 from worker.objectives.pro import Pro
+from worker.objectives.reward import PairwiseLogistic
 from worker.objectives.rrhf import Rrhf
-from worker.objectives.types import LossOutput, Objective, RankedLogprobs
+from worker.objectives.sft import Sft
+from worker.objectives.types import LossOutput, Objective, RankedValues
 
 Row = tuple[list[float], list[int], int]
 """Log-probabilities, groups and target of one prompt."""
 
 
-def batch(*rows: Row, padding: float = math.nan) -> RankedLogprobs:
+def batch(*rows: Row, padding: float = math.nan) -> RankedValues:
     """Rows as one padded batch; the padding is poison unless told otherwise."""
     width = max(len(p) for p, _, _ in rows)
-    return RankedLogprobs(
+    return RankedValues(
         torch.tensor([p + [padding] * (width - len(p)) for p, _, _ in rows], dtype=torch.float64),
         torch.tensor([g + [0] * (width - len(g)) for _, g, _ in rows]),
         torch.tensor([[k < len(p) for k in range(width)] for p, _, _ in rows]),
         torch.tensor([target for _, _, target in rows]),
+        torch.tensor([[20 * (k < len(p)) for k in range(width)] for p, _, _ in rows]),
     )
 
 
-def strict(*p: float) -> RankedLogprobs:
+def strict(*p: float) -> RankedValues:
     return batch((list(p), list(range(len(p))), 0))
 
 
-def rank_of(objective: Objective, ranked: RankedLogprobs) -> float:
+def rank_of(objective: Objective, ranked: RankedValues) -> float:
     return objective(ranked).rank.item()
 
 
@@ -96,8 +101,7 @@ def test_rrhf_skips_tied_pairs() -> None:
 
 def gradient(term: Callable[[LossOutput], Tensor], objective: Objective, *p: float) -> list[float]:
     logprobs = torch.tensor([p], dtype=torch.float64, requires_grad=True)
-    plain = strict(*p)
-    output = objective(RankedLogprobs(logprobs, plain.group_BK, plain.mask_BK, plain.target_B))
+    output = objective(replace(strict(*p), values_BK=logprobs))
     term(output).backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
     assert logprobs.grad is not None
     found: list[float] = logprobs.grad[0].tolist()
@@ -123,7 +127,7 @@ def test_the_sft_term_adds_lambda_times_the_target() -> None:
 @pytest.mark.parametrize("objective", [Pro(), Rrhf()])
 def test_padding_reaches_neither_the_loss_nor_the_gradient(objective: Objective) -> None:
     ragged = batch(([-0.1, -0.5, -0.9], [0, 1, 2], 0), ([-0.3, -0.2], [0, 1], 1))
-    logprobs = ragged.logprobs_BK.requires_grad_()
+    logprobs = ragged.values_BK.requires_grad_()
     output = objective(ragged)
     output.loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation there
     assert output.loss.isfinite()
@@ -189,3 +193,98 @@ def test_rrhf_is_zero_exactly_when_the_order_is_respected(row: Row) -> None:
 
 def test_pro_is_finite_for_very_unlikely_responses() -> None:
     assert rank_of(Pro(), strict(-2000.0, -1.0)) == pytest.approx(1999.0)
+
+
+def scored(p: list[float], r: list[float]) -> RankedValues:
+    return replace(strict(*p), scores_BK=torch.tensor([r]))
+
+
+def test_pro_with_scores_has_its_golden_value_and_gradient() -> None:
+    ranked = scored([-1.0, -1.1, -1.5], [2.0, 1.8, 0.2])
+    assert rank_of(Pro(temperature=True), ranked) == pytest.approx(2.25792, abs=5e-6)
+    p = ranked.values_BK.requires_grad_()
+    Pro(temperature=True)(ranked).rank.backward()  # type: ignore[no-untyped-call]  # as above
+    assert p.grad is not None
+    assert p.grad[0].tolist() == pytest.approx([-1.51253, -0.39732, 0.66927], abs=5e-6)
+
+
+def test_pro_reads_scores_only_where_it_is_told_to_and_there_are_some() -> None:
+    ranked = scored([-1.0, -1.1, -1.5], [2.0, 1.8, 0.2])
+    plain = rank_of(Pro(), strict(-1.0, -1.1, -1.5))
+    assert rank_of(Pro(), ranked) == plain
+    assert rank_of(Pro(temperature=True), strict(-1.0, -1.1, -1.5)) == plain
+
+
+@given(rows(), st.lists(st.floats(0.01, 3), min_size=6, max_size=6))
+def test_pro_with_scores_equals_a_slow_loop(row: Row, gaps: list[float]) -> None:
+    p, groups, _ = row
+    r = [10 - sum(gaps[: group + 1]) for group in groups]
+    slow = 0.0
+    for k, p_k in enumerate(p):
+        worse = [i for i in range(len(p)) if groups[i] > groups[k]]
+        if worse:
+            own = math.exp(p_k * max(r[k] - r[i] for i in worse))
+            rivals = sum(math.exp(p[i] * (r[k] - r[i])) for i in worse)
+            slow -= math.log(own / (own + rivals))
+    ranked = replace(batch(row), scores_BK=torch.tensor([r], dtype=torch.float64))
+    assert rank_of(Pro(temperature=True), ranked) == pytest.approx(slow, abs=1e-6)
+
+
+def test_a_sum_over_tokens_weighs_as_in_the_papers_of_pro_and_rrhf() -> None:
+    """20 tokens at a mean of -0.5: 10 nats. PRO: 0.05 (3-1)^2 = 0.2 of them. RRHF: all of them."""
+    ranked = strict(-0.5, -0.5, -0.5)
+    for objective, weight in ((Pro(reduction="sum"), 0.2), (Rrhf(reduction="sum"), 1.0)):
+        output = objective(ranked)
+        assert output.weight.tolist() == pytest.approx([weight])
+        assert output.sft.item() == pytest.approx(10.0)
+        assert output.loss.item() == pytest.approx(output.rank.item() + weight * 10.0)
+
+
+def test_dpo_of_a_pair_is_the_logistic_loss_of_the_margin() -> None:
+    """Sums over 20 tokens: the better rose by 2 nats, the worse fell by 1: margin 0.1 x 3 = 0.3."""
+    ranked = replace(strict(-0.5, -0.8), reference_BK=torch.tensor([[-0.6, -0.75]]))
+    assert rank_of(Dpo(), ranked) == pytest.approx(math.log(1 + math.exp(-0.3)), abs=1e-6)
+
+
+def test_dpo_at_the_reference_knows_nothing_of_the_order() -> None:
+    for p in ([-0.5, -0.8], [-0.1, -3.0, -2.0, -2.5]):
+        ranked = replace(strict(*p), reference_BK=strict(*p).values_BK)
+        assert rank_of(Dpo(), ranked) == pytest.approx(math.log(math.factorial(len(p))))
+
+
+@given(rows(), st.lists(st.floats(-8, 0), min_size=6, max_size=6), st.floats(0.01, 1))
+def test_dpo_equals_a_slow_loop(row: Row, before: list[float], beta: float) -> None:
+    p, groups, _ = row
+    rewards = [beta * 20 * (new - old) for new, old in zip(p, before, strict=False)]
+    reference = torch.tensor([before[: len(p)]], dtype=torch.float64)
+    ranked = replace(batch(row), reference_BK=reference)
+    assert rank_of(Dpo(beta), ranked) == pytest.approx(slow_pro(rewards, groups), abs=1e-6)
+
+
+def test_sft_imitates_the_target_alone() -> None:
+    output = Sft()(batch(([-0.1, -0.7], [0, 1], 0), ([-0.3], [0], 0)))
+    assert output.loss.item() == pytest.approx(0.2)
+    assert gradient(lambda output: output.loss, Sft(), -0.1, -0.7) == [-1.0, 0.0]
+
+
+def test_a_reward_model_loses_by_the_margin_of_every_ordered_pair() -> None:
+    """Rewards 2, 1, 1 with the last two tied: two pairs, each log(1 + e^-1) = 0.31326."""
+    tied = batch(([2.0, 1.0, 1.0], [0, 1, 1], 0))
+    assert rank_of(PairwiseLogistic(), tied) == pytest.approx(0.31326, abs=5e-6)
+    assert rank_of(PairwiseLogistic(), strict(0.4, 0.4)) == pytest.approx(math.log(2))
+
+
+def test_only_differences_of_rewards_count() -> None:
+    assert gradient(lambda output: output.loss, PairwiseLogistic(), 3.0, 3.0) == [-0.5, 0.5]
+    assert rank_of(PairwiseLogistic(), batch(([1.0, 2.0], [0, 0], 0))) == 0.0
+
+
+@pytest.mark.parametrize("objective", [Pro(temperature=True), Dpo(), PairwiseLogistic(), Sft()])
+def test_poison_under_the_mask_reaches_no_objective(objective: Objective) -> None:
+    ragged = batch(([-0.1, -0.5, -0.9], [0, 1, 2], 0), ([-0.3, -0.2], [0, 1], 1))
+    poison = torch.where(ragged.mask_BK, -0.4, math.nan)
+    values = ragged.values_BK.requires_grad_()
+    scores = torch.where(ragged.mask_BK, torch.tensor([3.0, 2.0, 1.0]), math.nan)
+    objective(replace(ragged, scores_BK=scores, reference_BK=poison)).loss.backward()  # type: ignore[no-untyped-call]  # as above
+    assert values.grad is not None
+    assert values.grad.isfinite().all()

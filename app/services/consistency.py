@@ -1,0 +1,32 @@
+"""What checks of a job's fields among themselves are written with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.core.errors import FaultAt
+
+Path = tuple[str, ...]
+
+
+def explicit(spec: BaseModel, path: Path) -> bool:
+    """Whether the user set the field, rather than got its default."""
+    head, *rest = path
+    names = {field.alias or name: name for name, field in type(spec).model_fields.items()}
+    name = names.get(head, head)
+    if name not in spec.model_fields_set:
+        return False
+    return not rest or explicit(getattr(spec, name), tuple(rest))
+
+
+def value_at(values: Mapping[str, Any], path: Path) -> Any:
+    """Return the value at a path of nested objects."""
+    for name in path:
+        values = values[name]
+    return values
+
+
+def inconsistent(path: Path, message: str) -> FaultAt:
+    """A field that another one contradicts."""
+    return FaultAt("inconsistent_parameters", message, f"/{'/'.join(path)}")

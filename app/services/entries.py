@@ -1,0 +1,71 @@
+"""What a job's names stand for: an entry of the catalogue, or a checkpoint of one's own."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.core.errors import FaultAt
+from app.core.models import Checkpoint, Job
+from app.core.spec.catalogue import Catalogue, JudgeEntry, ModelEntry, judge_entry
+from app.core.spec.job import JobSpec, JudgeSpec
+from app.services.catalogue import Traits, traits_of
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The entries that a job names, None where there is none, and what is wrong with the judge."""
+
+    model: ModelEntry | None
+    judge: JudgeEntry | None
+    faults: tuple[FaultAt, ...] = ()
+
+    @property
+    def traits(self) -> Traits | None:
+        """What the judge can do."""
+        return None if self.judge is None else traits_of(self.judge)
+
+
+def entries_of(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Entries:
+    """Look the job's names up."""
+    model = catalogue.models.get(spec.model.name)
+    if spec.judge is None:
+        return Entries(model, None)
+    fault = _judge_fault(session, workspace, spec.judge, catalogue)
+    if fault is not None:
+        return Entries(model, None, (fault,))
+    return Entries(model, judge_entry(spec.judge, catalogue))
+
+
+def _judge_fault(
+    session: Session, workspace: str, judge: JudgeSpec, catalogue: Catalogue
+) -> FaultAt | None:
+    if (judge.name is None) == (judge.checkpoint is None):
+        message = "Give either 'name' or 'checkpoint'."
+        return FaultAt("inconsistent_parameters", message, "/judge")
+    if judge.checkpoint is not None:
+        return _checkpoint_fault(session, workspace, judge.checkpoint)
+    if judge_entry(judge, catalogue) is None:
+        return FaultAt("judge_not_allowed", "No such judge; see GET /v1/judges.", "/judge/name")
+    return None
+
+
+def _checkpoint_fault(session: Session, workspace: str, checkpoint_id: str) -> FaultAt | None:
+    """Only the final checkpoint of a reward model holds what can judge."""
+    query = (
+        select(Checkpoint, Job.resolved)
+        .join(Job, Job.id == Checkpoint.job_id)
+        .where(Checkpoint.id == checkpoint_id, Checkpoint.workspace_id == workspace)
+    )
+    found = session.execute(query).one_or_none()
+    pointer = "/judge/checkpoint"
+    if found is None:
+        return FaultAt("checkpoint_not_found", "There is no such checkpoint.", pointer)
+    checkpoint, resolved = found
+    if resolved["method"]["type"] != "reward_model":
+        message = "The checkpoint is of no reward model; name that of a 'reward_model' job."
+        return FaultAt("inconsistent_parameters", message, pointer)
+    if checkpoint.state != "ready" or not checkpoint.final:
+        message = "Only the job's final checkpoint can judge; see 'result' of its job."
+        return FaultAt("inconsistent_parameters", message, pointer)
+    return None

@@ -1,0 +1,1 @@
+"""What evaluations are measured in: estimates with intervals, tests, agreement between raters."""

@@ -1,0 +1,1 @@
+"""What a finished job found, reckoned from its rows when it is asked for."""

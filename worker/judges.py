@@ -1,0 +1,103 @@
+"""From the catalogue's judges to black boxes."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from app.core.spec.catalogue import (
+    Catalogue,
+    JudgeEntry,
+    LocalLmJudge,
+    ModelEntry,
+    OpenAiJudge,
+    RecordedJudge,
+    RewardModelJudge,
+    RubricJudge,
+    entry_hash,
+)
+from worker.blackbox.failures import CredentialRejected
+from worker.blackbox.local_lm import LocalLmBox
+from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
+from worker.blackbox.recorded import RecordedBox, read_recording
+from worker.blackbox.reward_model import RewardBox
+from worker.blackbox.rubric import RubricBox
+from worker.blackbox.types import BlackBox
+from worker.parts import build_source
+from worker.whitebox.load import FolderModel
+from worker.whitebox.opening import open_speaker
+from worker.whitebox.rewarder import open_rewarder
+from worker.whitebox.sample import Generation
+
+LOCAL_JUDGE_CONTEXT = 2048
+"""Tokens of a local judge's prompt and reply together."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What judges are built in."""
+
+    catalogue: Catalogue
+    cache: Path
+    """Where converted models and fetched checkpoints are kept."""
+    interrupted: Callable[[], bool]
+    fetch: Callable[[str], Path]
+    """Gives the folder of a checkpoint's whole model."""
+
+
+def build_judge(entry: JudgeEntry, around: Surroundings) -> BlackBox:
+    """Open the black box; a credential is read from the worker's environment, nowhere else."""
+    match entry:
+        case OpenAiJudge():
+            return _openai_judge(entry)
+        case LocalLmJudge():
+            return _local_judge(entry, around.catalogue.models[entry.model], around)
+        case RewardModelJudge():
+            return _reward_judge(entry, around)
+        case RubricJudge():
+            return RubricBox()
+        case RecordedJudge():
+            return RecordedBox(read_recording(Path(entry.path)))
+        case _:
+            assert_never(entry)
+
+
+def _openai_judge(entry: OpenAiJudge) -> OpenAiBox:
+    key = os.environ.get(entry.credential_env) if entry.credential_env else None
+    if entry.credential_env and not key:
+        raise CredentialRejected(f"the worker's environment has no {entry.credential_env}")
+    endpoint = OpenAiEndpoint(
+        base_url=str(entry.base_url),
+        model=entry.model,
+        api_key=key,
+        structured=entry.structured,
+        temperature=entry.temperature,
+        max_tokens=entry.max_tokens,
+        timeout_seconds=entry.timeout_seconds,
+        tries=entry.tries,
+    )
+    return OpenAiBox(endpoint)
+
+
+def _local_judge(entry: LocalLmJudge, model: ModelEntry, around: Surroundings) -> LocalLmBox:
+    generation = Generation(max_new_tokens=entry.max_tokens, max_length=LOCAL_JUDGE_CONTEXT)
+    speaker = open_speaker(
+        build_source(model),
+        generation,
+        chat=model.chat,
+        cache=around.cache,
+        interrupted=around.interrupted,
+    )
+    return LocalLmBox(speaker, f"{entry.model}@{entry_hash(model)[:12]}")
+
+
+def _reward_judge(entry: RewardModelJudge, around: Surroundings) -> RewardBox:
+    generation = Generation(max_new_tokens=entry.response_tokens, max_length=entry.max_length)
+    if entry.checkpoint is not None:
+        source = FolderModel(around.fetch(entry.checkpoint))
+        return RewardBox(open_rewarder(source, generation), entry.checkpoint)
+    assert entry.model is not None
+    model = around.catalogue.models[entry.model]
+    rewarder = open_rewarder(build_source(model), generation, chat=model.chat)
+    return RewardBox(rewarder, f"{entry.model}@{entry_hash(model)[:12]}")

@@ -1,0 +1,160 @@
+"""The recipe of a run: its method over its data, with the policy and the judge that it needs."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import assert_never
+
+from sqlalchemy import Engine
+
+from app.core.models import Job
+from app.core.settings import Settings
+from app.core.spec.catalogue import Catalogue, judge_entry
+from app.core.spec.job import DemonstrationsSpec, JobSpec
+from app.core.spec.method import CycleAlign, Ranking, RewardModel, SupervisedFineTuning
+from worker import judging, parts, rank
+from worker.cycle.demonstration import BUILT_IN
+from worker.cycle.events import Event
+from worker.cycle.meter import metered_judge, metered_policy
+from worker.cycle.ports import Judge, Policy, State
+from worker.cycle.types import Demonstration, Prompt
+from worker.judges import Surroundings, build_judge
+from worker.ledger import inputs
+from worker.ledger.book import Book
+from worker.ledger.checkpoints import Shelf
+from worker.ledger.fetching import fetch_whole_model
+from worker.methods.cyclealign import cyclealign
+from worker.methods.held_out import score_held_out
+from worker.methods.offline import Evaluate, offline
+from worker.methods.validating import validate
+from worker.whitebox.figures import Gauge, open_gauge
+from worker.whitebox.policy import WhiteBox
+
+HELD_OUT_ROWS = 32
+"""Responses sampled at once for held-out prompts, where no lanes say how many."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that a run stands on."""
+
+    settings: Settings
+    engine: Engine
+    book: Book
+    shelf: Shelf
+    job: Job
+    spec: JobSpec
+    catalogue: Catalogue
+    stopping: threading.Event
+
+    @property
+    def cache(self) -> Path:
+        """Where converted models and fetched checkpoints are kept."""
+        return (self.settings.data_dir / "models").absolute()
+
+
+def open_judge(run: Run) -> AbstractContextManager[Judge | None]:
+    """Open the judge, if the job has one."""
+    asked = run.spec.judge
+    if asked is None:
+        return nullcontext()
+    entry = judge_entry(asked, run.catalogue)
+    assert entry is not None
+    interrupted = run.stopping.is_set
+    fetch = partial(fetch_whole_model, run.engine, run.shelf.store, run.cache)
+    return judging.open_judge(
+        build_judge(entry, Surroundings(run.catalogue, run.cache, interrupted, fetch)),
+        entry,
+        asked.name or str(asked.checkpoint),
+        run.book,
+        interrupted=interrupted,
+        stop_grace_seconds=run.settings.stop_grace_seconds,
+    )
+
+
+def open_policy(run: Run) -> AbstractContextManager[WhiteBox]:
+    """Load the white box, on as many ranks as the job asks for."""
+    order = rank.Order(
+        run.job.resolved,
+        run.catalogue.models[run.spec.model.name].model_dump(mode="json"),
+        steps=run.job.steps_total,
+        cache=str(run.cache),
+        threads=run.settings.threads,
+    )
+    return rank.open_policy(order, run.stopping.is_set)
+
+
+def gauge_of(run: Run, policy: WhiteBox) -> Gauge:
+    """Begin to measure."""
+    method = run.spec.method
+    rows = method.concurrency * method.candidates if isinstance(method, CycleAlign) else 1
+    return open_gauge(policy.speaker, rows, time.perf_counter)
+
+
+def events(
+    run: Run, policy: WhiteBox, judge: Judge | None, gauge: Gauge, state: State | None
+) -> Iterator[Event]:
+    """Choose the method and begin, or go on from a state."""
+    metered = metered_policy(policy, gauge.meter)
+    asked = judge and metered_judge(judge, gauge.meter)
+    match run.spec.method:
+        case CycleAlign() as method:
+            assert asked is not None
+            return cyclealign(
+                prompts=inputs.read_prompts(run.engine, run.job.id, "align"),
+                static=read_static(run),
+                held_out=_held_out(run),
+                policy=metered,
+                judge=asked,
+                config=parts.cycle_config(run.spec, method),
+                state=state,
+            )
+        case Ranking() | SupervisedFineTuning() as method:
+            evaluate = _scoring(run, metered, asked)
+        case RewardModel() as method:
+            examples = inputs.read_examples(run.engine, run.job.id, "validation")
+            evaluate = partial(validate, examples, policy)
+        case _:
+            assert_never(run.spec.method)
+    examples = inputs.read_examples(run.engine, run.job.id, "align")
+    return offline(examples, metered, parts.offline_config(run.spec, method), evaluate, state)
+
+
+def _held_out(run: Run) -> Sequence[Prompt]:
+    return inputs.read_prompts(run.engine, run.job.id, "held_out")
+
+
+def _scoring(run: Run, policy: Policy, judge: Judge | None) -> Evaluate:
+    """Held-out prompts answered and scored, where there is a judge to score them."""
+    prompts = _held_out(run)
+    samples = run.spec.held_out.samples_per_prompt if run.spec.held_out else 1
+
+    def score(when: str) -> Iterator[Event]:
+        if judge is None:
+            return iter(())
+        return score_held_out(
+            f"held_out_{when}",
+            prompts,
+            policy,
+            judge,
+            seed=run.spec.seed,
+            samples=samples,
+            batch=HELD_OUT_ROWS,
+        )
+
+    return score
+
+
+def read_static(run: Run) -> tuple[Demonstration, ...]:
+    """Read the static demonstrations of the judge's prompt."""
+    match run.spec.demonstrations:
+        case "none":
+            return ()
+        case "builtin":
+            return (BUILT_IN,)
+        case DemonstrationsSpec(dataset=dataset, n=n):
+            return inputs.read_demonstrations(run.engine, dataset, n)

@@ -1,0 +1,39 @@
+"""The model as it was before training, which some objectives and the health figures compare with.
+
+Under adapters it is the same weights without them; with full tuning it is a copy, held beside the
+model: as much memory again.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from worker.whitebox.score import Scorer
+from worker.whitebox.strips import Texts
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the start model is asked; `copy` is None under adapters."""
+
+    copy: Scorer | None = None
+
+    def values(self, scorer: Scorer, texts: Sequence[Texts]) -> list[list[float]]:
+        """Token-mean log-probabilities under the start model, in nats.
+
+        Args:
+            scorer: that of the model in training.
+            texts: prompts and responses.
+        """
+        if self.copy is not None:
+            return self.copy.values(texts)
+        with scorer.model.disable_adapter():
+            return scorer.values(texts)
+
+
+def start_of(scorer: Scorer) -> Start:
+    """Keep the start model; to be called before anything is learnt."""
+    if hasattr(scorer.model, "disable_adapter"):
+        return Start()
+    still = copy.deepcopy(scorer.model).requires_grad_(requires_grad=False)
+    return Start(replace(scorer, model=still, checkpointing=False))
