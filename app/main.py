@@ -5,7 +5,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from app.api import catalogue, checkpoints, datasets, docs, health, jobs, reports, runs
+from app.api import catalogue, checkpoints, datasets, docs, evaluations, health, jobs, reports, runs
 from app.api.errors import handle_errors
 from app.api.middleware import Bodies, Boundary
 from app.api.openapi import describe
@@ -40,7 +40,17 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     app.state.engine = engine
     app.state.store = open_store(settings.artifacts_url, engine)
     app.state.catalogue = open_catalogue(settings.catalogue)
-    for module in (jobs, runs, reports, datasets, checkpoints, catalogue, health, docs):
+    for module in (
+        jobs,
+        evaluations,
+        runs,
+        reports,
+        datasets,
+        checkpoints,
+        catalogue,
+        health,
+        docs,
+    ):
         app.include_router(module.router)
     handle_errors(app)
     upload_bytes = settings.max_upload_bytes + FORM_FRAME_BYTES

@@ -23,7 +23,8 @@ from app.core.lease import Lease
 from app.core.logging import setup_logging
 from app.core.models import Job
 from app.core.process import die_with_parent
-from app.core.settings import get_settings
+from app.core.rewind import EVALUATION
+from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import (
     Catalogue,
     JudgeEntry,
@@ -35,7 +36,7 @@ from app.core.spec.catalogue import (
 from app.core.spec.job import JobSpec
 from app.core.spec.method import RewardModel
 from app.core.storage import open_store
-from worker import parts, recipe
+from worker import evaluation, parts, recipe
 from worker.cycle.events import Event, RoundEnded
 from worker.ending import DONE, STOPPED
 from worker.failure import Rejected, report
@@ -59,7 +60,38 @@ def main() -> int:
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return report(lambda: run(open_run(Lease(**grant), stopping)))
+    return report(lambda: work(Lease(**grant), stopping))
+
+
+def work(lease: Lease, stopping: threading.Event) -> int:
+    """Run what the lease is of."""
+    job = inputs.read_job(get_engine(), lease.job_id)
+    if job.kind == EVALUATION:
+        return evaluate(lease, job, stopping)
+    return run(open_run(lease, stopping))
+
+
+def evaluate(
+    lease: Lease, job: Job, stopping: threading.Event, most_events: int | None = None
+) -> int:
+    """Run an evaluation to its end, or until asked to stop, or for a number of events."""
+    settings, engine = get_settings(), get_engine()
+    try:
+        spec = evaluation.read_evaluation(job)
+        catalogue = load_catalogue(settings.catalogue)
+    except (ValueError, OSError) as error:
+        raise Rejected("catalogue_unreadable", str(error)) from error
+    _use_threads(settings)
+    book = Book(engine, lease)
+    book.start(environment())
+    store = open_store(settings.artifacts_url, engine)
+    parts_of_it = (settings, engine, store, book, job, spec, catalogue, stopping)
+    return evaluation.run(evaluation.Evaluation(*parts_of_it), most_events)
+
+
+def _use_threads(settings: Settings) -> None:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
 
 
 def open_run(lease: Lease, stopping: threading.Event) -> Run:
@@ -99,8 +131,7 @@ def _check_entries(job: Job, spec: JobSpec, catalogue: Catalogue) -> None:
 
 def run(run: Run, most_events: int | None = None) -> int:
     """Drive the method to its end, or until asked to stop, or for a number of events."""
-    if run.settings.threads:
-        torch.set_num_threads(run.settings.threads)
+    _use_threads(run.settings)
     run.book.start(environment())
     with (
         tempfile.TemporaryDirectory(prefix="cyclealign-") as scratch,

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.api.examples_evaluations import REPORT_EXAMPLES
 from app.api.examples_runs import RUN_EXAMPLES
 
 JOB_ID = "job_06dyzv3n7s1x5k8m2p4q6r8t0w"
@@ -176,24 +177,8 @@ CAPABILITIES: dict[str, Any] = {
     "job_schema": {"type": "object"},
 }
 
-_SURE = {"value": 0.62, "low": 0.55, "high": 0.69, "n": 200}
-REWARD_REPORT: dict[str, Any] = {
-    "object": "reward_model_report",
-    "job_id": JOB_ID,
-    "pairs": 200,
-    "trained_rows": 800,
-    "accuracy": _SURE,
-    "untrained": {"value": 0.48, "low": 0.41, "high": 0.55, "n": 200},
-    "length_only": {"value": 0.56, "low": 0.49, "high": 0.63, "n": 200},
-    "length_prefers": "shorter",
-    "above_length_only": {"value": 0.06, "low": -0.01, "high": 0.13, "n": 200},
-    "by_length_gap": [{"low": 0, "high": 10, "accuracy": _SURE, "length_only": _SURE}],
-    "calibration_error": 0.05,
-    "calibration": [{"low": 0.5, "high": 0.55, "n": 90, "confidence": 0.52, "right": 0.55}],
-}
-
 EXAMPLES: dict[str, dict[str, Any]] = {
-    "RewardReportOut": REWARD_REPORT,
+    **REPORT_EXAMPLES,
     "JobOut": JOB,
     "CheckpointOut": CHECKPOINT,
     "CheckpointDetail": {**CHECKPOINT, "manifest": MANIFEST},

@@ -81,6 +81,7 @@ def _show_example(answer: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
+    [schema, *_] = schema.get("anyOf", [schema])
     known = schemas.get(schema.get("$ref", "").removeprefix(REF), schema)
     if "examples" in known:
         return known["examples"][0]

@@ -1,4 +1,4 @@
-"""The reports of finished jobs as users see them."""
+"""The reports of jobs as users see them."""
 
 from typing import Literal
 
@@ -52,3 +52,64 @@ class RewardReportOut(Out):
     by_length_gap: list[GapAccuracyOut]
     calibration_error: float | None = Field(description="Expected calibration error.")
     calibration: list[BinOut]
+
+
+class ScoreTableOut(Out):
+    """A scorer's means of one contestant, times 100 as the papers print them."""
+
+    scorer: str
+    total: EstimateOut = Field(description="Over all prompts, so that larger subsets weigh more.")
+    subsets: dict[str, EstimateOut]
+    missing: int = Field(description="Answers without a score.")
+
+
+class ContestantOut(Out):
+    """What one contestant's answers look like."""
+
+    label: str
+    answers: int
+    missing: int
+    scores: list[ScoreTableOut]
+    mean_characters: EstimateOut
+    mean_tokens: EstimateOut
+    ended: EstimateOut = Field(description="Share of answers that it ended by itself.")
+    refused: EstimateOut = Field(description="Share that opens like a refusal; a rule of thumb.")
+    distinct_1: float | None
+    distinct_2: float | None
+
+
+class WinsOut(Out):
+    """The left contestant's record: both orders of every pair, and a winner only if it is sure."""
+
+    win: int
+    tie: int = Field(description="Pairs on which both orders agree on a tie, or disagree.")
+    lose: int
+    invalid: int = Field(description="Pairs of which a reply could not be read; no ties.")
+    rate: EstimateOut = Field(description="Wins and half of the ties.")
+    gain: EstimateOut = Field(description="Win rate less loss rate.")
+    sign_test_p: float | None
+    length_controlled: EstimateOut = Field(description="The win rate left at equal lengths.")
+    position_consistency: float | None
+    why: str = Field(description="Why there is a winner, or none.")
+
+
+class DuelOut(Out):
+    """Two contestants compared."""
+
+    left: str
+    right: str
+    winner: str | None
+    record: WinsOut
+    rating_left: EstimateOut | None
+    rating_right: EstimateOut | None
+
+
+class EvaluationReportOut(Out):
+    """What an evaluation found."""
+
+    object: Literal["evaluation_report"] = "evaluation_report"
+    job_id: str
+    complete: bool = Field(description="False while something is still to come.")
+    prompts: int
+    contestants: list[ContestantOut]
+    comparisons: list[DuelOut]

@@ -5,13 +5,19 @@ from sqlalchemy.orm import Session
 
 from app.core.models import REWOUND, Checkpoint, Job, log_event
 
+EVALUATION = "evaluation"
+
 
 def rewind(session: Session, job: Job) -> Checkpoint | None:
     """Undo what is later than the newest whole checkpoint and return that, or None: all of it.
 
-    Responses, rankings, agreements, demonstrations and metrics go; events, attempts and judge
-    calls stay. The caller holds the job's row lock.
+    Responses, rankings, agreements, demonstrations, metrics, scores and comparisons go; events,
+    attempts and judge calls stay. An evaluation changes no weights, so nothing of it is undone. The
+    caller holds the job's row lock.
     """
+    if job.kind == EVALUATION:
+        _log(session, job, None, undone=0, rows=0)
+        return None
     checkpoint = _newest_checkpoint(session, job)
     undone = job.round
     job.round = checkpoint.round if checkpoint else 0

@@ -1,11 +1,11 @@
 """What checks of a job's fields among themselves are written with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
-from app.core.errors import FaultAt
+from app.core.errors import FaultAt, Invalid
 
 Path = tuple[str, ...]
 
@@ -30,3 +30,13 @@ def value_at(values: Mapping[str, Any], path: Path) -> Any:
 def inconsistent(path: Path, message: str) -> FaultAt:
     """A field that another one contradicts."""
     return FaultAt("inconsistent_parameters", message, f"/{'/'.join(path)}")
+
+
+def require_none(faults: Sequence[FaultAt]) -> None:
+    """Raise `Invalid` with every fault, if there are any; its code is theirs if all have one."""
+    if not faults:
+        return
+    codes = {fault.code for fault in faults}
+    more = f" ({len(faults) - 1} more in `errors`)" if len(faults) > 1 else ""
+    detail = f"{faults[0].pointer}: {faults[0].message}{more}"
+    raise Invalid(detail, code=codes.pop() if len(codes) == 1 else "", faults=tuple(faults))

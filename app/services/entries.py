@@ -31,41 +31,45 @@ def entries_of(session: Session, workspace: str, spec: JobSpec, catalogue: Catal
     model = catalogue.models.get(spec.model.name)
     if spec.judge is None:
         return Entries(model, None)
-    fault = _judge_fault(session, workspace, spec.judge, catalogue)
+    fault = judge_fault(session, workspace, spec.judge, catalogue, "/judge")
     if fault is not None:
         return Entries(model, None, (fault,))
     return Entries(model, judge_entry(spec.judge, catalogue))
 
 
-def _judge_fault(
-    session: Session, workspace: str, judge: JudgeSpec, catalogue: Catalogue
+def judge_fault(
+    session: Session, workspace: str, judge: JudgeSpec, catalogue: Catalogue, pointer: str
 ) -> FaultAt | None:
+    """Say why a judge cannot be asked, or None."""
     if (judge.name is None) == (judge.checkpoint is None):
         message = "Give either 'name' or 'checkpoint'."
-        return FaultAt("inconsistent_parameters", message, "/judge")
+        return FaultAt("inconsistent_parameters", message, pointer)
     if judge.checkpoint is not None:
-        return _checkpoint_fault(session, workspace, judge.checkpoint)
+        place = f"{pointer}/checkpoint"
+        return checkpoint_fault(session, workspace, judge.checkpoint, place, reward_model=True)
     if judge_entry(judge, catalogue) is None:
-        return FaultAt("judge_not_allowed", "No such judge; see GET /v1/judges.", "/judge/name")
+        message = "No such judge; see GET /v1/judges."
+        return FaultAt("judge_not_allowed", message, f"{pointer}/name")
     return None
 
 
-def _checkpoint_fault(session: Session, workspace: str, checkpoint_id: str) -> FaultAt | None:
-    """Only the final checkpoint of a reward model holds what can judge."""
+def checkpoint_fault(
+    session: Session, workspace: str, checkpoint_id: str, pointer: str, *, reward_model: bool
+) -> FaultAt | None:
+    """Say why a checkpoint cannot judge, or cannot answer; only a final one holds a whole model."""
     query = (
         select(Checkpoint, Job.resolved)
         .join(Job, Job.id == Checkpoint.job_id)
         .where(Checkpoint.id == checkpoint_id, Checkpoint.workspace_id == workspace)
     )
     found = session.execute(query).one_or_none()
-    pointer = "/judge/checkpoint"
     if found is None:
         return FaultAt("checkpoint_not_found", "There is no such checkpoint.", pointer)
     checkpoint, resolved = found
-    if resolved["method"]["type"] != "reward_model":
-        message = "The checkpoint is of no reward model; name that of a 'reward_model' job."
+    if (resolved["method"]["type"] == "reward_model") is not reward_model:
+        message = "It is no reward model." if reward_model else "A reward model answers nothing."
         return FaultAt("inconsistent_parameters", message, pointer)
     if checkpoint.state != "ready" or not checkpoint.final:
-        message = "Only the job's final checkpoint can judge; see 'result' of its job."
+        message = "Only a job's final checkpoint holds a whole model; see 'result' of its job."
         return FaultAt("inconsistent_parameters", message, pointer)
     return None

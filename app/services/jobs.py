@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.core.errors import Invalid, NotFound
+from app.core.errors import NotFound
 from app.core.lease import clock, move
 from app.core.models import Act, Attempt, Job, State, log_event, new_id
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
+from app.services.consistency import require_none
 from app.services.entries import Entries, entries_of
 from app.services.paging import Ask, Slice, fetch_newest
 from app.services.prompts import Chosen, add_prompts, choose_rows
@@ -27,12 +28,7 @@ def submit(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue
     """Check everything at once and queue the job; raises `Invalid` with every fault found."""
     entries = entries_of(session, workspace, spec, catalogue)
     chosen = choose_rows(session, workspace, spec)
-    faults = (*spec_faults(spec, entries), *chosen.faults)
-    if faults:
-        codes = {fault.code for fault in faults}
-        more = f" ({len(faults) - 1} more in `errors`)" if len(faults) > 1 else ""
-        detail = f"{faults[0].pointer}: {faults[0].message}{more}"
-        raise Invalid(detail, code=codes.pop() if len(codes) == 1 else "", faults=faults)
+    require_none((*spec_faults(spec, entries), *chosen.faults))
     job = _queued(workspace, spec, entries, chosen)
     session.add(job)
     session.flush()

@@ -1,6 +1,6 @@
 """The datasets that a job names: are they there, do they fit, and which rows are used."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,13 +39,13 @@ def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
     """Choose the rows of all stages; held-out rows are never among those that train."""
     chosen = Chosen()
     kinds = KINDS[spec.method.type]
-    chosen.prompts = _stage(session, workspace, "prompts", spec.prompts, kinds, chosen)
+    chosen.prompts = choose_stage(session, workspace, "prompts", spec.prompts, kinds, chosen)
     if isinstance(spec.method, RewardModel) and chosen.prompts:
         _hold_out(session, spec.prompts.dataset, spec.method.validation_share, spec.seed, chosen)
     if spec.held_out is not None:
         same = spec.held_out.dataset == spec.prompts.dataset
         used = frozenset(chosen.prompts if same else ())
-        chosen.held_out = _stage(
+        chosen.held_out = choose_stage(
             session, workspace, "held_out", spec.held_out, ("prompts",), chosen, used
         )
     if isinstance(spec.demonstrations, DemonstrationsSpec):
@@ -53,7 +53,7 @@ def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
     return chosen
 
 
-def _stage(
+def choose_stage(
     session: Session,
     workspace: str,
     name: str,
@@ -62,6 +62,7 @@ def _stage(
     chosen: Chosen,
     used: AbstractSet[int] = frozenset(),
 ) -> list[int]:
+    """Choose the rows of one field, `name`; what is wrong with it is noted in `chosen`."""
     dataset = _dataset(session, workspace, name, spec.dataset, kinds, chosen)
     if dataset is None:
         return []
@@ -144,6 +145,15 @@ def _dataset(
     return dataset
 
 
+def ready_rows(
+    session: Session, workspace: str, dataset_id: str, kinds: Sequence[Kind]
+) -> int | None:
+    """Count the rows of a dataset that is ready and of one of these kinds; None if it is not."""
+    owned = (Dataset.id == dataset_id, Dataset.workspace_id == workspace)
+    dataset = session.scalars(select(Dataset).where(*owned)).one_or_none()
+    return None if dataset is None or _misfit(dataset, kinds) else dataset.row_count
+
+
 def _misfit(dataset: Dataset | None, kinds: Sequence[Kind]) -> tuple[str, str] | None:
     if dataset is None:
         return "dataset_not_found", "There is no such dataset."
@@ -163,6 +173,11 @@ def add_prompts(session: Session, job: Job, spec: JobSpec, chosen: Chosen) -> No
     ]
     if spec.held_out is not None:
         stages.append(("held_out", spec.held_out.dataset, chosen.held_out))
+    add_stages(session, job, stages)
+
+
+def add_stages(session: Session, job: Job, stages: Iterable[tuple[str, str, list[int]]]) -> None:
+    """Write the rows of each stage in order: its name, its dataset, positions in that."""
     rows = [
         {
             "workspace_id": job.workspace_id,

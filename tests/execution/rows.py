@@ -10,6 +10,7 @@ from app.core.models import (
     AgreementRow,
     Attempt,
     Checkpoint,
+    ComparisonRow,
     DemonstrationRow,
     Job,
     JobEvent,
@@ -107,6 +108,7 @@ def run_rows(job_id: str, round_: int) -> list[Any]:
             **at, round=round_, origin="agreement", messages=[], responses=[], answer=[]
         ),
         Metric(job_id=job_id, name="loss", update=round_, round=round_, value=1.0),
+        ComparisonRow(**at, round=round_, left=0, right=1, swapped=False, verdict="tie"),
         ScoreRow(**at, k=0, scorer="self", round=round_, update=round_, value=1.0),
         JudgeCall(**at, try_=1, attempt=1, key=str(round_), kind="post"),
         JudgeQuestion(

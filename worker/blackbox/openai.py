@@ -10,12 +10,11 @@ import openai
 from worker.blackbox.completions import read_completion
 from worker.blackbox.failures import AskFailure, BadRequest
 from worker.blackbox.openai_failures import failure_of
-from worker.blackbox.prompted import prompted_request, read_prompted
+from worker.blackbox.prompted import prompted_request, read_prompted, reply_schema
 from worker.blackbox.types import Request, written
 from worker.blackbox.wire import guarded_client
 from worker.cycle.canonical import storable
 from worker.cycle.ports import Traits
-from worker.cycle.prompts import ranking_schema
 from worker.cycle.types import Malformed, Question, Ranked, Reply
 
 MAX_DETAIL = 500
@@ -112,10 +111,14 @@ class OpenAiBox:
         if endpoint.temperature is not None:
             parameters["temperature"] = endpoint.temperature
         if endpoint.structured:
-            schema = ranking_schema(question, allow_ties=endpoint.allow_ties)
+            schema = reply_schema(question, allow_ties=endpoint.allow_ties)
             parameters["response_format"] = {
                 "type": "json_schema",
-                "json_schema": {"name": "ranking", "strict": True, "schema": schema},
+                "json_schema": {
+                    "name": "ranking" if question.form == "rank" else "verdict",
+                    "strict": True,
+                    "schema": schema,
+                },
             }
         return parameters
 

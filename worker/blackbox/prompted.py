@@ -5,10 +5,17 @@ from dataclasses import replace
 
 from worker.blackbox.types import Request, storable_dialogue
 from worker.cycle.canonical import storable
+from worker.cycle.pairwise import (
+    PAIRWISE_VERSION,
+    pairwise_messages,
+    pairwise_schema,
+    parse_pairwise,
+)
 from worker.cycle.prompts import (
     TEMPLATE_VERSION,
     parse_reply,
     ranking_messages,
+    ranking_schema,
     reask_messages,
 )
 from worker.cycle.types import Fault, Malformed, Question, Ranked, Reply
@@ -23,11 +30,22 @@ def prompted_request(
     allow_ties: bool,
 ) -> Request:
     """The question as the prompt of a judge; `reask` is the last reply and what was wrong."""
-    messages = ranking_messages(question, allow_ties=allow_ties)
+    ranks = question.form == "rank"
+    messages = (
+        ranking_messages(question, allow_ties=allow_ties) if ranks else pairwise_messages(question)
+    )
     if reask is not None:
         raw, malformed = reask
         messages = reask_messages(messages, raw, malformed)
-    return Request(judge, TEMPLATE_VERSION, storable_dialogue(messages), parameters)
+    template = TEMPLATE_VERSION if ranks else PAIRWISE_VERSION
+    return Request(judge, template, storable_dialogue(messages), parameters)
+
+
+def reply_schema(question: Question, *, allow_ties: bool) -> dict[str, object]:
+    """JSON schema of the reply to a question, for providers of structured output."""
+    if question.form == "rank":
+        return ranking_schema(question, allow_ties=allow_ties)
+    return pairwise_schema(question)
 
 
 def read_prompted(reply: Reply, question: Question, *, allow_ties: bool) -> Ranked | Malformed:
@@ -35,6 +53,8 @@ def read_prompted(reply: Reply, question: Question, *, allow_ties: bool) -> Rank
     unfit = _unfit(reply)
     if unfit is not None:
         return unfit
+    if question.form != "rank":
+        return parse_pairwise(reply.text, question)
     answer = parse_reply(
         reply.text,
         len(question.responses),

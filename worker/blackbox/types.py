@@ -70,8 +70,10 @@ def question_digest(question: Question) -> str:
 
     The order of responses and demonstrations counts; where a demonstration came from does not.
     """
+    form = {} if question.form == "rank" else {"form": question.form}
     return digest(
         {
+            **form,
             "messages": written(question.messages),
             "responses": list(question.responses),
             "demonstrations": [

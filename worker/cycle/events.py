@@ -111,6 +111,36 @@ class Valued:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A contestant's answers to one prompt; `at.iteration` is its place."""
+
+    at: At
+    prompt: Prompt
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Rated:
+    """What a scorer makes of a contestant's answers; without scores the verdict says why."""
+
+    at: At
+    scorer: str
+    verdict: Verdict
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One look at two contestants' answers; `swapped` is the order with the right one first."""
+
+    at: At
+    left: int
+    right: int
+    swapped: bool
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
 class RoundEnded:
     """Every lane has turned once; `state` is what a resumed run goes on from."""
 
@@ -121,4 +151,15 @@ class RoundEnded:
     """True after the last round."""
 
 
-Event = Phase | Iterated | StepEnded | Scored | Taught | Valued | RoundEnded
+Event = (
+    Phase
+    | Iterated
+    | StepEnded
+    | Scored
+    | Taught
+    | Valued
+    | Answered
+    | Rated
+    | Compared
+    | RoundEnded
+)

@@ -108,7 +108,7 @@ def parse_reply(raw: str, n: int, *, wants_response: bool, allow_ties: bool) -> 
     """
     if not raw.strip():
         return Malformed(Fault.EMPTY, "the reply is empty", raw)
-    reply = _read_object(raw)
+    reply = read_object(raw)
     if isinstance(reply, Malformed):
         return reply
     groups = _groups(reply.get("ranking"), raw, allow_ties=allow_ties)
@@ -157,7 +157,8 @@ def _request(count: int, *, wants_response: bool, allow_ties: bool) -> str:
     return " ".join(parts)
 
 
-def _read_object(raw: str) -> dict[str, Any] | Malformed:
+def read_object(raw: str) -> dict[str, Any] | Malformed:
+    """Read a reply that is one JSON object, with or without a markdown fence around it."""
     text = raw.strip()
     fenced = _FENCED.fullmatch(text)
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Literal
 
 Ranking = tuple[tuple[int, ...], ...]
 """Candidates best to worst; a group of several is a tie. `((1,), (0, 2))` reads 1 > 0 = 2."""
@@ -85,6 +86,8 @@ class Question:
     demonstrations: tuple[Demonstration, ...] = ()
     wants_response: bool = False
     """Whether the judge should also write a better answer (the teacher response)."""
+    form: Literal["rank", "compare", "rate"] = "rank"
+    """`compare` and `rate` are of two responses, with a verdict or with scores from 1 to 10."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Fault(StrEnum):
     MISSING = "missing_ids"
     DUPLICATE = "duplicate_ids"
     FOREIGN = "foreign_ids"
+    NO_VERDICT = "no_verdict"
     TRUNCATED = "truncated"
     REFUSED = "refused"
     CONTENT_FILTER = "content_filter"

@@ -12,11 +12,14 @@ from sqlalchemy.orm import Session
 from app.core import lease as leases
 from app.core.db import transaction
 from app.core.lease import Lease
-from app.core.models import Attempt, Job, Metric, log_event
+from app.core.models import Act, Attempt, Job, Metric, log_event
 from worker.cycle.events import (
+    Answered,
+    Compared,
     Event,
     Iterated,
     Phase,
+    Rated,
     RoundEnded,
     Scored,
     StepEnded,
@@ -24,6 +27,7 @@ from worker.cycle.events import (
     Valued,
 )
 from worker.ledger import progress, rows
+from worker.ledger.measured import measured
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,13 @@ class Book:
             with self.commit() as (session, job):
                 session.execute(_points(job, round_, figures).on_conflict_do_nothing())
 
+    def finish(self) -> None:
+        """Settle a job that makes no checkpoint."""
+        with self.commit() as (session, job):
+            job.phase = None
+            session.flush()
+            leases.settle(session, self.lease, Act.FINISH, reason="the run is complete")
+
     def start(self, environment: dict[str, Any]) -> None:
         """Record where this attempt runs."""
         with self.commit() as (session, job):
@@ -77,13 +88,11 @@ def _store(session: Session, job: Job, event: Event) -> None:
         case StepEnded():
             _store_metrics(session, job, event.round, {"step/iterations": event.iterations})
             session.add(_step_event(job, event))
-        case Scored():
-            session.add_all(rows.scored(job, event))
+        case Scored() | Valued() | Answered() | Rated() | Compared():
+            session.add_all(measured(job, event))
         case Taught():
             job.update = event.learned.version
             _store_metrics(session, job, event.round, rows.lessons(event))
-        case Valued():
-            session.add_all(rows.valued(job, event))
         case RoundEnded():
             job.round = event.round
             job.update = event.version

@@ -5,8 +5,9 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from app.core.db import transaction
-from app.core.models import DatasetRow, Job, JobPrompt
-from worker.cycle.types import Demonstration, Dialogue, Example, Message, Prompt
+from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response, ScoreRow
+from worker.cycle.contest import Stored
+from worker.cycle.types import At, Demonstration, Dialogue, Example, Message, Prompt
 
 
 def read_job(engine: Engine, job_id: str) -> Job:
@@ -29,6 +30,22 @@ def read_prompts(engine: Engine, job_id: str, stage: str) -> list[Prompt]:
     )
     with transaction(engine) as session:
         return [Prompt(step, _dialogue(messages)) for step, messages in session.execute(query)]
+
+
+def read_stored(engine: Engine, job_id: str) -> Stored:
+    """Read what an evaluation's earlier attempts have stored."""
+    answers: dict[At, list[str]] = {}
+    with transaction(engine) as session:
+        query = select(Response).where(Response.job_id == job_id).order_by(Response.k)
+        for row in session.scalars(query):
+            answers.setdefault(At(row.stage, row.step, row.iteration), []).append(row.text)
+        rated = session.scalars(select(ScoreRow).where(ScoreRow.job_id == job_id))
+        compared = session.scalars(select(ComparisonRow).where(ComparisonRow.job_id == job_id))
+        return Stored(
+            {at: tuple(texts) for at, texts in answers.items()},
+            frozenset((At(row.stage, row.step, row.iteration), row.scorer) for row in rated),
+            frozenset(At(row.stage, row.step, row.iteration) for row in compared),
+        )
 
 
 def read_examples(engine: Engine, job_id: str, stage: str) -> list[Example]:
@@ -54,6 +71,21 @@ def _example(step: int, row: DatasetRow) -> Example:
         tuple(tuple(group) for group in row.ranking or ()),
         None if row.scores is None else tuple(row.scores),
     )
+
+
+def read_dialogues(engine: Engine, dataset_id: str, n: int) -> list[Dialogue]:
+    """Read the first `n` rows of a dataset of dialogues, each with its reply as the last turn."""
+    query = (
+        select(DatasetRow)
+        .where(DatasetRow.dataset_id == dataset_id)
+        .order_by(DatasetRow.position)
+        .limit(n)
+    )
+    with transaction(engine) as session:
+        return [
+            (*_dialogue(row.messages), Message("assistant", (row.responses or [""])[0]))
+            for row in session.scalars(query)
+        ]
 
 
 def read_demonstrations(engine: Engine, dataset_id: str, n: int) -> tuple[Demonstration, ...]:

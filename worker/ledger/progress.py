@@ -3,7 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from worker.cycle.events import Event, Iterated, Scored, StepEnded, Taught
+from worker.cycle.events import (
+    Answered,
+    Compared,
+    Event,
+    Iterated,
+    Rated,
+    Scored,
+    StepEnded,
+    Taught,
+)
 
 
 def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
@@ -18,6 +27,8 @@ def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
             _scored(now, event)
         case Taught():
             _taught(now, event)
+        case Answered() | Rated() | Compared():
+            now["steps_done"] = now.get("steps_done", 0) + 1
         case _:
             pass
     return now
@@ -69,7 +80,7 @@ def _scored(now: dict[str, Any], event: Scored) -> None:
 def usage_after(usage: Mapping[str, Any], event: Event) -> dict[str, Any]:
     """Return the usage after an event, in tokens; lost work counts as well."""
     now = dict(usage)
-    if isinstance(event, Iterated | Scored):
+    if isinstance(event, Iterated | Scored | Answered):
         made = sum(len(sample.tokens) for sample in event.samples)
         now["generated_tokens"] = now.get("generated_tokens", 0) + made
     if isinstance(event, Iterated) and event.learned and event.training:

@@ -11,10 +11,13 @@ from app.core.models import (
     Job,
     RankingRow,
     Response,
-    ScoreRow,
 )
 from worker.cycle.canonical import storable
-from worker.cycle.events import Iterated, Outcome, Scored, Taught, Valued
+from worker.cycle.events import (
+    Iterated,
+    Outcome,
+    Taught,
+)
 from worker.cycle.ranking import kendall_tau
 from worker.cycle.types import (
     At,
@@ -45,7 +48,8 @@ def place(event: Iterated) -> dict[str, Any]:
     return {"step": event.at.step, "iteration": event.at.iteration, "outcome": event.outcome.value}
 
 
-def _key(job: Job, at: At) -> dict[str, Any]:
+def key_of(job: Job, at: At) -> dict[str, Any]:
+    """The columns that say where in the run a row stands."""
     return {
         "workspace_id": job.workspace_id,
         "job_id": job.id,
@@ -55,9 +59,10 @@ def _key(job: Job, at: At) -> dict[str, Any]:
     }
 
 
-def _response(job: Job, at: At, k: int, round_: int, sample: Sample) -> Response:
+def response(job: Job, at: At, k: int, round_: int, sample: Sample) -> Response:
+    """One sampled response."""
     return Response(
-        **_key(job, at),
+        **key_of(job, at),
         k=k,
         round=round_,
         update=sample.version,
@@ -81,19 +86,20 @@ def iteration(job: Job, event: Iterated) -> list[Base]:
 
 
 def _responses(job: Job, event: Iterated) -> list[Response]:
-    found = [_response(job, event.at, k, event.round, s) for k, s in enumerate(event.samples)]
+    found = [response(job, event.at, k, event.round, s) for k, s in enumerate(event.samples)]
     for candidate in event.candidates:
         found[candidate.k].belief = candidate.belief
     for k, into in event.merged.items():
         found[k].merged_into = into
-    for k, score, why in _judged(event.verdict, event.presented):
+    for k, score, why in judged(event.verdict, event.presented):
         found[k].score, found[k].why = score, why
     return found
 
 
-def _judged(
+def judged(
     verdict: Verdict | None, presented: tuple[int, ...]
 ) -> list[tuple[int, float, dict[str, Any] | None]]:
+    """Place, score and reasons of each response that a scoring judge was shown."""
     if not isinstance(verdict, Ranked) or verdict.scores is None:
         return []
     reasons = verdict.why.get("points")
@@ -104,15 +110,15 @@ def _judged(
 def _ranking(job: Job, event: Iterated) -> RankingRow:
     ranked = event.verdict if isinstance(event.verdict, Ranked) else None
     return RankingRow(
-        **_key(job, event.at),
+        **key_of(job, event.at),
         round=event.round,
         update=event.learned.version if event.learned else None,
         outcome=event.outcome.value,
         white_box=_groups(event.white),
         black_box=None if event.black is None else _groups(event.black),
         presented=list(event.presented),
-        fault=_fault(event.verdict),
-        raw_reply=_raw(event.verdict),
+        fault=fault_of(event.verdict),
+        raw_reply=raw_of(event.verdict),
         why=dict(ranked.why) if ranked and ranked.why else None,
         teacher=storable(ranked.teacher) if ranked and ranked.teacher else None,
         training=_training(event.training) if event.training else None,
@@ -120,7 +126,8 @@ def _ranking(job: Job, event: Iterated) -> RankingRow:
     )
 
 
-def _fault(verdict: Verdict | None) -> str | None:
+def fault_of(verdict: Verdict | None) -> str | None:
+    """Why a verdict could not be used; None if it could."""
     match verdict:
         case Malformed():
             return verdict.fault.value
@@ -130,7 +137,8 @@ def _fault(verdict: Verdict | None) -> str | None:
             return None
 
 
-def _raw(verdict: Verdict | None) -> str | None:
+def raw_of(verdict: Verdict | None) -> str | None:
+    """The reply as it came, where one came."""
     return storable(verdict.raw) if isinstance(verdict, Ranked | Malformed) else None
 
 
@@ -161,7 +169,7 @@ def _loss(event: Iterated) -> dict[str, Any] | None:
 
 def _agreement(job: Job, event: Iterated) -> AgreementRow:
     return AgreementRow(
-        **_key(job, event.at),
+        **key_of(job, event.at),
         round=event.round,
         update=event.learned.version if event.learned else job.update,
         agreement=list(event.agreement),
@@ -177,38 +185,13 @@ def _demonstration(job: Job, event: Iterated) -> DemonstrationRow:
     if made is None:
         raise ValueError("the iteration made no demonstration")
     return DemonstrationRow(
-        **_key(job, event.at),
+        **key_of(job, event.at),
         round=event.round,
         origin=made.origin,
         messages=[{"role": m.role, "content": m.content} for m in made.messages],
         responses=[storable(text) for text in made.responses],
         answer=_groups(made.answer),
     )
-
-
-def scored(job: Job, event: Scored) -> list[Response]:
-    """Return the held-out samples of one prompt with their scores."""
-    round_ = job.round + 1 if event.at.stage == "held_out_after" else 0
-    found = [_response(job, event.at, k, round_, s) for k, s in enumerate(event.samples)]
-    for k, score, why in _judged(event.verdict, tuple(range(len(found)))):
-        found[k].score, found[k].why = score, why
-    return found
-
-
-def valued(job: Job, event: Valued) -> list[ScoreRow]:
-    """Return what the run's own model makes of the responses of one row."""
-    round_ = job.round + 1 if event.at.stage.endswith("_after") else 0
-    return [
-        ScoreRow(
-            **_key(job, event.at),
-            k=k,
-            scorer="self",
-            round=round_,
-            update=job.update,
-            value=finite(value),
-        )
-        for k, value in enumerate(event.values)
-    ]
 
 
 def lessons(event: Taught) -> dict[str, float]:

@@ -21,6 +21,7 @@ from app.core.models.judging import JudgeCall, JudgeLimit, JudgeQuestion
 from app.core.models.run import (
     REWOUND,
     AgreementRow,
+    ComparisonRow,
     DemonstrationRow,
     Metric,
     RankingRow,
@@ -40,6 +41,7 @@ __all__ = [
     "Attempt",
     "Base",
     "Checkpoint",
+    "ComparisonRow",
     "Dataset",
     "DatasetIssue",
     "DatasetRow",

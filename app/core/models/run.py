@@ -134,5 +134,29 @@ class ScoreRow(Owned, Base):
     created_at: Mapped[CreatedAt]
 
 
-REWOUND = (Response, RankingRow, AgreementRow, DemonstrationRow, Metric, ScoreRow)
+class ComparisonRow(Owned, Base):
+    """One look of a judge at two contestants' answers to one prompt."""
+
+    __tablename__ = "comparisons"
+    __table_args__ = (Index(None, "job_id", "round"),)
+
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    iteration: Mapped[int] = mapped_column(
+        primary_key=True, comment="twice the pair's place, and one more for the swapped order"
+    )
+    round: Mapped[int]
+    left: Mapped[int] = mapped_column(comment="a contestant's place")
+    right: Mapped[int]
+    swapped: Mapped[bool] = mapped_column(comment="the right one was shown first")
+    verdict: Mapped[str] = mapped_column(comment="`left`, `right`, `tie` or `invalid`")
+    scores: Mapped[list[Any] | None] = mapped_column(comment="of left and right, from 1 to 10")
+    fault: Mapped[str | None]
+    raw_reply: Mapped[str | None]
+    why: Mapped[Json | None]
+    created_at: Mapped[CreatedAt]
+
+
+REWOUND = (Response, RankingRow, AgreementRow, DemonstrationRow, Metric, ScoreRow, ComparisonRow)
 """The tables whose rows a claim deletes when they are later than its checkpoint."""

@@ -45,13 +45,14 @@ def resampled(
     statistic: Callable[..., float],
     seed: int = 0,
     level: float = LEVEL,
+    times: int = RESAMPLES,
 ) -> Estimate:
     """Any statistic of items (along the first axis) with its bootstrap interval."""
     n = len(items)
     if n == 0:
         return NOTHING
     draw = np.random.default_rng(seed)
-    found = [float(statistic(items[draw.integers(0, n, n)])) for _ in range(RESAMPLES)]
+    found = [float(statistic(items[draw.integers(0, n, n)])) for _ in range(times)]
     tail = (1 - level) / 2
     low, high = np.nanquantile(found, [tail, 1 - tail])
     return Estimate(float(statistic(items)), float(low), float(high), n)

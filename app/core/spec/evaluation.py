@@ -1,0 +1,66 @@
+"""An evaluation as a user asks for it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from app.core.spec.base import Label, Metadata, Seed, Spec
+from app.core.spec.job import (
+    CheckpointId,
+    DatasetId,
+    EntryName,
+    GenerationSpec,
+    JudgeSpec,
+    PromptsSpec,
+)
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._ -]{0,63}$")]
+
+
+class ExamplesSpec(Spec):
+    """Example dialogues for `icl`: the first `n` rows of a dataset of kind `dialogues`."""
+
+    dataset: DatasetId
+    n: int = Field(default=2, ge=1, le=32)
+
+
+class ContestantSpec(Spec):
+    """A model of the catalogue, or a checkpoint, and how it is prompted."""
+
+    label: LabelName
+    model: EntryName | None = None
+    checkpoint: CheckpointId | None = Field(
+        default=None, description="The final checkpoint of a job."
+    )
+    strategy: Literal["zero_shot", "icl", "cot"] = Field(
+        default="zero_shot",
+        description="The prompt as it is, after examples, or with the request to think first.",
+    )
+    examples: ExamplesSpec | None = Field(default=None, description="Needed by `icl` alone.")
+
+
+class PairwiseSpec(Spec):
+    """Answers compared two by two, each pair in both orders."""
+
+    judge: JudgeSpec
+    form: Literal["compare", "rate"] = Field(
+        default="compare",
+        description="Ask for a verdict, or for a score from 1 to 10 each, as for Vicuna.",
+    )
+    baseline: LabelName | None = Field(
+        default=None, description="Compare every other one with this one; else all with all."
+    )
+
+
+class EvaluationSpec(Spec):
+    """Contestants that answer the same prompts, scored and compared."""
+
+    name: Label = "evaluation"
+    prompts: PromptsSpec
+    contestants: Annotated[list[ContestantSpec], Field(min_length=1, max_length=16)]
+    scorers: Annotated[list[JudgeSpec], Field(max_length=8)] = Field(default_factory=list)
+    pairwise: PairwiseSpec | None = None
+    samples_per_prompt: int = Field(default=1, ge=1, le=16)
+    generation: GenerationSpec = GenerationSpec()
+    seed: Seed = 0
+    metadata: Metadata = Field(default_factory=dict)

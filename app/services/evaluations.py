@@ -1,0 +1,181 @@
+"""Evaluations: submit one; everything else about it is that of a job."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.core.errors import FaultAt
+from app.core.models import Checkpoint, Job, State, log_event, new_id
+from app.core.rewind import EVALUATION
+from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
+from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
+from app.core.spec.job import JudgeSpec
+from app.services.catalogue import resolved_judge, traits_of
+from app.services.consistency import require_none
+from app.services.entries import checkpoint_fault, judge_fault
+from app.services.prompts import Chosen, add_stages, choose_stage, ready_rows
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An evaluation with what it is checked against."""
+
+    session: Session
+    workspace: str
+    spec: EvaluationSpec
+    catalogue: Catalogue
+
+
+def submit(session: Session, workspace: str, spec: EvaluationSpec, catalogue: Catalogue) -> Job:
+    """Check everything at once and queue it; raises `Invalid` with every fault found."""
+    asked = Asked(session, workspace, spec, catalogue)
+    chosen = Chosen()
+    chosen.prompts = choose_stage(session, workspace, "prompts", spec.prompts, ("prompts",), chosen)
+    require_none((*_faults(asked), *chosen.faults))
+    job = _queued(asked, chosen)
+    session.add(job)
+    session.flush()
+    add_stages(session, job, [("prompts", spec.prompts.dataset, chosen.prompts)])
+    session.add(log_event(job, "created", f"Queued with {len(chosen.prompts)} prompts."))
+    session.flush()
+    session.refresh(job)
+    return job
+
+
+def pairs_of(spec: EvaluationSpec) -> list[tuple[int, int]]:
+    """Who is compared with whom, by their places: the baseline stands left."""
+    if spec.pairwise is None:
+        return []
+    labels = [one.label for one in spec.contestants]
+    if spec.pairwise.baseline is not None:
+        base = labels.index(spec.pairwise.baseline)
+        return [(base, other) for other in range(len(labels)) if other != base]
+    return [(one, other) for one in range(len(labels)) for other in range(one + 1, len(labels))]
+
+
+def _queued(asked: Asked, chosen: Chosen) -> Job:
+    spec = asked.spec
+    pairs = pairs_of(spec)
+    looks = len(spec.contestants) * (1 + len(spec.scorers)) + 2 * len(pairs)
+    resolved = _resolved(asked, chosen) | {"pairs": [list(pair) for pair in pairs]}
+    return Job(
+        id=new_id("job"),
+        workspace_id=asked.workspace,
+        kind=EVALUATION,
+        name=spec.name,
+        state=State.QUEUED.value,
+        spec=spec.model_dump(mode="json", exclude_unset=True),
+        resolved=resolved,
+        seed=spec.seed,
+        meta=spec.metadata,
+        attempt=0,
+        steps_total=looks * len(chosen.prompts),
+        progress={"steps_done": 0, "steps_total": looks * len(chosen.prompts)},
+        usage={},
+        event_seq=0,
+    )
+
+
+def _resolved(asked: Asked, chosen: Chosen) -> dict[str, Any]:
+    values = asked.spec.model_dump(mode="json")
+    values["prompts"] |= chosen.facts["prompts"]
+    for told, one in zip(values["contestants"], asked.spec.contestants, strict=True):
+        told.update(_known(asked, one))
+    for told, scorer in zip(values["scorers"], asked.spec.scorers, strict=True):
+        told.update(_judge(asked, scorer))
+    if asked.spec.pairwise is not None:
+        values["pairwise"]["judge"] |= _judge(asked, asked.spec.pairwise.judge)
+    values["service_version"] = version("cyclealign")
+    return values
+
+
+def _known(asked: Asked, one: ContestantSpec) -> dict[str, Any]:
+    if one.checkpoint is not None:
+        row = asked.session.get_one(Checkpoint, one.checkpoint)
+        return {"manifest_sha256": row.manifest_sha256, "job_id": row.job_id}
+    assert one.model is not None
+    return {"entry_sha256": entry_hash(asked.catalogue.models[one.model])}
+
+
+def _judge(asked: Asked, judge: JudgeSpec) -> dict[str, Any]:
+    entry = judge_entry(judge, asked.catalogue)
+    assert entry is not None
+    return resolved_judge(entry)
+
+
+def _faults(asked: Asked) -> Iterator[FaultAt]:
+    spec = asked.spec
+    labels = [one.label for one in spec.contestants]
+    if len(set(labels)) < len(labels):
+        yield _wrong("Two contestants have the same 'label'.", "/contestants")
+    for place, one in enumerate(spec.contestants):
+        yield from _contestant_faults(asked, one, f"/contestants/{place}")
+    for place, scorer in enumerate(spec.scorers):
+        yield from _scorer_faults(asked, scorer, f"/scorers/{place}")
+    generation = spec.generation
+    if generation.max_new_tokens >= generation.max_length:
+        message = "'max_new_tokens' leaves no room for a prompt in 'max_length'."
+        yield _wrong(message, "/generation/max_new_tokens")
+    yield from _pairwise_faults(asked, labels)
+
+
+def _pairwise_faults(asked: Asked, labels: list[str]) -> Iterator[FaultAt]:
+    pairwise = asked.spec.pairwise
+    if pairwise is None:
+        return
+    if len(labels) == 1:
+        yield _wrong("One contestant alone cannot be compared.", "/pairwise")
+    if pairwise.baseline is not None and pairwise.baseline not in labels:
+        yield _wrong("No contestant has this label.", "/pairwise/baseline")
+    fault = judge_fault(
+        asked.session, asked.workspace, pairwise.judge, asked.catalogue, "/pairwise/judge"
+    )
+    if fault is not None:
+        yield fault
+
+
+def _contestant_faults(asked: Asked, one: ContestantSpec, pointer: str) -> Iterator[FaultAt]:
+    if (one.model is None) == (one.checkpoint is None):
+        yield _wrong("Give either 'model' or 'checkpoint'.", pointer)
+    elif one.model is not None and one.model not in asked.catalogue.models:
+        message = "No such model; see GET /v1/models."
+        yield FaultAt("model_not_allowed", message, f"{pointer}/model")
+    elif one.checkpoint is not None:
+        place = f"{pointer}/checkpoint"
+        fault = checkpoint_fault(
+            asked.session, asked.workspace, one.checkpoint, place, reward_model=False
+        )
+        if fault is not None:
+            yield fault
+    if (one.strategy == "icl") is (one.examples is None):
+        yield _wrong("'examples' are for the strategy 'icl', which needs them.", pointer)
+    if one.examples is not None:
+        yield from _example_faults(asked, one, f"{pointer}/examples")
+
+
+def _example_faults(asked: Asked, one: ContestantSpec, pointer: str) -> Iterator[FaultAt]:
+    assert one.examples is not None
+    row_count = ready_rows(asked.session, asked.workspace, one.examples.dataset, ("dialogues",))
+    if row_count is None:
+        message = "A ready dataset of kind 'dialogues' is needed here."
+        yield FaultAt("wrong_dataset_kind", message, f"{pointer}/dataset")
+    elif row_count < one.examples.n:
+        message = f"The dataset has {row_count} rows only."
+        yield FaultAt("sample_too_large", message, f"{pointer}/n")
+
+
+def _scorer_faults(asked: Asked, scorer: JudgeSpec, pointer: str) -> Iterator[FaultAt]:
+    fault = judge_fault(asked.session, asked.workspace, scorer, asked.catalogue, pointer)
+    if fault is not None:
+        yield fault
+        return
+    entry = judge_entry(scorer, asked.catalogue)
+    if entry is not None and not traits_of(entry).gives_scores:
+        yield _wrong("This judge gives no scores; it can compare in 'pairwise'.", pointer)
+
+
+def _wrong(message: str, pointer: str) -> FaultAt:
+    return FaultAt("inconsistent_parameters", message, pointer)

@@ -1,0 +1,136 @@
+"""Submitting evaluations: what they become, and every reason to refuse one."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+from starlette.testclient import TestClient
+
+from tests import factories
+from tests.api.asking import is_problem
+from tests.run.given import dialogues
+
+NOBODY = "ckpt_" + "0" * 26
+
+
+def asked(dataset: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "prompts": {"dataset": dataset},
+        "contestants": [{"label": "a", "model": "small"}, {"label": "b", "model": "small"}],
+        "scorers": [{"name": "rubric"}],
+        "pairwise": {"judge": {"name": "paid"}},
+        **changes,
+    }
+
+
+def test_an_evaluation_is_a_job_of_its_own_kind(client: TestClient, engine: Engine) -> None:
+    answer = client.post("/v1/evaluations", json=asked(factories.dataset(engine).id))
+    assert answer.status_code == 202, answer.text
+    job = client.get(answer.headers["Location"]).json()
+    assert (job["kind"], job["status"]) == ("evaluation", "queued")
+    # 4 prompts: 2 answers, 2 scorings and 2 looks at one pair each
+    assert job["progress"]["steps_total"] == 4 * (2 + 2 + 2)
+    assert job["resolved"]["pairs"] == [[0, 1]]
+    assert job["resolved"]["pairwise"]["judge"]["type"] == "openai"
+    assert len(job["resolved"]["contestants"][0]["entry_sha256"]) == 64
+
+
+def test_the_report_of_an_evaluation_that_has_not_begun_is_empty(
+    client: TestClient, engine: Engine
+) -> None:
+    job = client.post("/v1/evaluations", json=asked(factories.dataset(engine).id)).json()
+    report = client.get(f"/v1/jobs/{job['id']}/report").json()
+    assert report["complete"] is False
+    assert [one["missing"] for one in report["contestants"]] == [4, 4]
+    [duel] = report["comparisons"]
+    assert duel["winner"] is None
+    assert duel["record"]["why"] == "4 of 4 pairs are not compared yet"
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer", "code"),
+    [
+        ({"contestants": []}, "/contestants", "invalid_length"),
+        (
+            {"contestants": [{"label": "a", "model": "small"}] * 2},
+            "/contestants",
+            "inconsistent_parameters",
+        ),
+        ({"contestants": [{"label": "a"}]}, "/contestants/0", "inconsistent_parameters"),
+        (
+            {"contestants": [{"label": "a", "model": "small", "checkpoint": NOBODY}]},
+            "/contestants/0",
+            "inconsistent_parameters",
+        ),
+        (
+            {"contestants": [{"label": "a", "model": "nobody"}]},
+            "/contestants/0/model",
+            "model_not_allowed",
+        ),
+        (
+            {"contestants": [{"label": "a", "checkpoint": NOBODY}]},
+            "/contestants/0/checkpoint",
+            "checkpoint_not_found",
+        ),
+        (
+            {"contestants": [{"label": "a", "model": "small", "strategy": "icl"}]},
+            "/contestants/0",
+            "inconsistent_parameters",
+        ),
+        ({"scorers": [{"name": "nobody"}]}, "/scorers/0/name", "judge_not_allowed"),
+        ({"scorers": [{"name": "paid"}]}, "/scorers/0", "inconsistent_parameters"),
+        (
+            {"pairwise": {"judge": {"name": "nobody"}}},
+            "/pairwise/judge/name",
+            "judge_not_allowed",
+        ),
+        (
+            {"pairwise": {"judge": {"name": "paid"}, "baseline": "c"}},
+            "/pairwise/baseline",
+            "inconsistent_parameters",
+        ),
+        (
+            {"generation": {"max_new_tokens": 64, "max_length": 64}},
+            "/generation/max_new_tokens",
+            "inconsistent_parameters",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_with_its_place(
+    changes: dict[str, Any], pointer: str, code: str, client: TestClient, engine: Engine
+) -> None:
+    answer = client.post("/v1/evaluations", json=asked(factories.dataset(engine).id, **changes))
+    assert answer.status_code == 422, answer.text
+    found = {fault["pointer"]: fault["code"] for fault in answer.json()["errors"]}
+    assert found[pointer] == code
+
+
+def test_one_contestant_alone_can_be_scored_and_not_compared(
+    client: TestClient, engine: Engine
+) -> None:
+    alone = [{"label": "a", "model": "small"}]
+    body = asked(factories.dataset(engine).id, contestants=alone)
+    is_problem(client.post("/v1/evaluations", json=body), 422, "inconsistent_parameters")
+    assert client.post("/v1/evaluations", json={**body, "pairwise": None}).status_code == 202
+
+
+def test_examples_are_dialogues(client: TestClient, engine: Engine) -> None:
+    def shown(dataset: str, n: int) -> Any:
+        examples = {"dataset": dataset, "n": n}
+        one = {"label": "a", "model": "small", "strategy": "icl", "examples": examples}
+        body = asked(factories.dataset(engine).id, contestants=[one], pairwise=None)
+        return client.post("/v1/evaluations", json=body)
+
+    assert shown(dialogues(engine).id, 4).status_code == 202
+    is_problem(shown(dialogues(engine).id, 5), 422, "sample_too_large")
+    is_problem(shown(factories.dataset(engine).id, 1), 422, "wrong_dataset_kind")
+
+
+def test_a_reward_model_is_no_contestant(client: TestClient, engine: Engine) -> None:
+    prompts = factories.dataset(engine).id
+    for kind, accepted in (("cyclealign", True), ("ranking", True), ("reward_model", False)):
+        job = factories.job(engine, resolved={"method": {"type": kind}})
+        made = factories.checkpoint(engine, client.app.state.store, {}, job_id=job.id)  # type: ignore[attr-defined]  # ours
+        body = asked(prompts, contestants=[{"label": "a", "checkpoint": made.id}], pairwise=None)
+        answer = client.post("/v1/evaluations", json=body)
+        assert (answer.status_code == 202) is accepted, answer.text

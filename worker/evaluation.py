@@ -1,0 +1,190 @@
+"""The run of an evaluation: its contestants, scorers and judge, built from its spec."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import assert_never
+
+from sqlalchemy import Engine
+
+from app.core.models import Job
+from app.core.settings import Settings
+from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
+from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
+from app.core.spec.job import JudgeSpec
+from app.core.storage import Store
+from worker import judging
+from worker.cycle.events import Event
+from worker.cycle.ports import Judge
+from worker.cycle.strategies import answer_alone, thinking_first, with_examples
+from worker.cycle.types import Dialogue
+from worker.ending import DONE, STOPPED
+from worker.failure import Rejected
+from worker.judges import Surroundings, build_judge
+from worker.ledger import inputs
+from worker.ledger.book import Book
+from worker.ledger.fetching import fetch_whole_model
+from worker.methods.evaluating import Contestant, EvaluationConfig, Pairing, Speaking, evaluate
+from worker.parts import build_sampler, build_source
+from worker.whitebox.load import FolderModel
+from worker.whitebox.opening import open_speaker
+from worker.whitebox.sample import Generation
+
+ROWS = 32
+"""Answers sampled at once."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that an evaluation stands on."""
+
+    settings: Settings
+    engine: Engine
+    store: Store
+    book: Book
+    job: Job
+    spec: EvaluationSpec
+    catalogue: Catalogue
+    stopping: threading.Event
+
+    @property
+    def around(self) -> Surroundings:
+        """What judges and contestants are built in."""
+        cache = (self.settings.data_dir / "models").absolute()
+        fetch = partial(fetch_whole_model, self.engine, self.store, cache)
+        return Surroundings(self.catalogue, cache, self.stopping.is_set, fetch)
+
+
+def read_evaluation(job: Job) -> EvaluationSpec:
+    """Read the settled spec back."""
+    return EvaluationSpec.model_validate_json(json.dumps(job.resolved), extra="ignore")
+
+
+def run(evaluation: Evaluation, most_events: int | None = None) -> int:
+    """Drive the evaluation to its end, or until asked to stop, or for a number of events."""
+    _check_entries(evaluation)
+    with ExitStack() as stack:
+        for count, event in enumerate(_events(evaluation, stack), 1):
+            evaluation.book.record(event)
+            if evaluation.stopping.is_set() or count == most_events:
+                return STOPPED
+    evaluation.book.finish()
+    return DONE
+
+
+def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
+    spec = evaluation.spec
+    scorers = {_name(one): _judge(evaluation, one, stack) for one in spec.scorers}
+    prompts = inputs.read_prompts(evaluation.engine, evaluation.job.id, "prompts")
+    return evaluate(
+        prompts,
+        [_contestant(evaluation, one) for one in spec.contestants],
+        scorers,
+        _pairing(evaluation, stack),
+        EvaluationConfig(
+            spec.seed, spec.samples_per_prompt, max(1, ROWS // spec.samples_per_prompt)
+        ),
+        inputs.read_stored(evaluation.engine, evaluation.job.id),
+    )
+
+
+def _pairing(evaluation: Evaluation, stack: ExitStack) -> Pairing | None:
+    asked = evaluation.spec.pairwise
+    if asked is None:
+        return None
+    pairs = tuple((left, right) for left, right in evaluation.job.resolved["pairs"])
+    return Pairing(_judge(evaluation, asked.judge, stack), pairs, asked.form)
+
+
+def _name(judge: JudgeSpec) -> str:
+    return judge.name or str(judge.checkpoint)
+
+
+def _judge(evaluation: Evaluation, spec: JudgeSpec, stack: ExitStack) -> Judge:
+    entry = judge_entry(spec, evaluation.catalogue)
+    assert entry is not None
+    opened = judging.open_judge(
+        build_judge(entry, evaluation.around),
+        entry,
+        _name(spec),
+        evaluation.book,
+        interrupted=evaluation.stopping.is_set,
+        stop_grace_seconds=evaluation.settings.stop_grace_seconds,
+    )
+    return stack.enter_context(opened)
+
+
+def _contestant(evaluation: Evaluation, spec: ContestantSpec) -> Contestant:
+    prepare, finish = _strategy(evaluation, spec)
+    return Contestant(spec.label, partial(_speaking, evaluation, spec), prepare, finish)
+
+
+def _strategy(
+    evaluation: Evaluation, spec: ContestantSpec
+) -> tuple[Callable[[Dialogue], Dialogue], Callable[[str], str]]:
+    match spec.strategy:
+        case "zero_shot":
+            return partial(with_examples, examples=()), str
+        case "icl":
+            assert spec.examples is not None
+            shown = inputs.read_dialogues(evaluation.engine, spec.examples.dataset, spec.examples.n)
+            return partial(with_examples, examples=shown), str
+        case "cot":
+            return thinking_first, answer_alone
+        case _:
+            assert_never(spec.strategy)
+
+
+@contextmanager
+def _speaking(evaluation: Evaluation, spec: ContestantSpec) -> Iterator[Speaking]:
+    """Load the contestant; it is let go of before the next one is loaded."""
+    wanted = evaluation.spec.generation
+    generation = Generation(
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        max_new_tokens=wanted.max_new_tokens,
+        max_length=wanted.max_length,
+    )
+    around = evaluation.around
+    entry = None if spec.model is None else evaluation.catalogue.models[spec.model]
+    yield open_speaker(
+        FolderModel(_fetched(around, spec)) if entry is None else build_source(entry),
+        generation,
+        chat="auto" if entry is None else entry.chat,
+        cache=around.cache,
+        make_sampler=build_sampler(wanted),
+        interrupted=around.interrupted,
+    )
+
+
+def _fetched(around: Surroundings, spec: ContestantSpec) -> Path:
+    assert spec.checkpoint is not None
+    return around.fetch(spec.checkpoint)
+
+
+def _check_entries(evaluation: Evaluation) -> None:
+    """What was resolved must still be what the catalogue offers."""
+    resolved, catalogue = evaluation.job.resolved, evaluation.catalogue
+    named = [
+        (one, None if one["model"] is None else catalogue.models.get(one["model"]))
+        for one in resolved["contestants"]
+        if one["model"] is not None
+    ]
+    asked = [*evaluation.spec.scorers]
+    told = [*resolved["scorers"]]
+    if evaluation.spec.pairwise is not None:
+        asked.append(evaluation.spec.pairwise.judge)
+        told.append(resolved["pairwise"]["judge"])
+    entries = [*named, *((t, judge_entry(a, catalogue)) for t, a in zip(told, asked, strict=True))]
+    for facts, entry in entries:
+        if entry is None or entry_hash(entry) != facts["entry_sha256"]:
+            what = facts.get("model") or facts.get("name")
+            raise Rejected(
+                "catalogue_changed",
+                f"The catalogue's {what!r} is not the one that this evaluation was made for. "
+                "Restore the entry or submit the evaluation anew.",
+            )
