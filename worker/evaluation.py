@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 from sqlalchemy import Engine
 
@@ -32,6 +32,8 @@ from worker.methods.evaluating import Contestant, EvaluationConfig, Pairing, Spe
 from worker.parts import build_sampler, build_source
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
+from worker.whitebox.reader import open_reader
+from worker.whitebox.rewarder import open_rewarder
 from worker.whitebox.sample import Generation
 
 ROWS = 32
@@ -79,16 +81,17 @@ def run(evaluation: Evaluation, most_events: int | None = None) -> int:
 def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
     spec = evaluation.spec
     scorers = {_name(one): _judge(evaluation, one, stack) for one in spec.scorers}
-    prompts = inputs.read_prompts(evaluation.engine, evaluation.job.id, "prompts")
+    engine, job_id = evaluation.engine, evaluation.job.id
     return evaluate(
-        prompts,
+        inputs.read_prompts(engine, job_id, "prompts"),
+        inputs.read_examples(engine, job_id, "given"),
         [_contestant(evaluation, one) for one in spec.contestants],
         scorers,
         _pairing(evaluation, stack),
         EvaluationConfig(
             spec.seed, spec.samples_per_prompt, max(1, ROWS // spec.samples_per_prompt)
         ),
-        inputs.read_stored(evaluation.engine, evaluation.job.id),
+        inputs.read_stored(engine, job_id),
     )
 
 
@@ -150,8 +153,11 @@ def _speaking(evaluation: Evaluation, spec: ContestantSpec) -> Iterator[Speaking
         max_length=wanted.max_length,
     )
     around = evaluation.around
+    if _facts(evaluation, spec).get("reward_model"):
+        yield open_rewarder(FolderModel(_fetched(around, spec)), generation)
+        return
     entry = None if spec.model is None else evaluation.catalogue.models[spec.model]
-    yield open_speaker(
+    speaker = open_speaker(
         FolderModel(_fetched(around, spec)) if entry is None else build_source(entry),
         generation,
         chat="auto" if entry is None else entry.chat,
@@ -159,6 +165,13 @@ def _speaking(evaluation: Evaluation, spec: ContestantSpec) -> Iterator[Speaking
         make_sampler=build_sampler(wanted),
         interrupted=around.interrupted,
     )
+    yield open_reader(speaker)
+
+
+def _facts(evaluation: Evaluation, spec: ContestantSpec) -> dict[str, Any]:
+    """What the submission found out about a contestant."""
+    told: list[dict[str, Any]] = evaluation.job.resolved["contestants"]
+    return next(one for one in told if one["label"] == spec.label)
 
 
 def _fetched(around: Surroundings, spec: ContestantSpec) -> Path:

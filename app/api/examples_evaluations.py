@@ -55,6 +55,7 @@ _CONTESTANT = {
     "refused": {"value": 0.1, "low": 0.06, "high": 0.17, "n": 100},
     "distinct_1": 0.31,
     "distinct_2": 0.72,
+    "given": None,
 }
 EVALUATION_REPORT: dict[str, Any] = {
     "object": "evaluation_report",

@@ -63,6 +63,19 @@ class ScoreTableOut(Out):
     missing: int = Field(description="Answers without a score.")
 
 
+class GivenOut(Out):
+    """What one contestant makes of given responses."""
+
+    items: int
+    missing: int
+    accuracy: EstimateOut = Field(description="Share whose best response it values most.")
+    subsets: dict[str, EstimateOut]
+    change: EstimateOut = Field(
+        description="Accuracy less that of the first contestant: its alignment tax."
+    )
+    perplexity: float | None = Field(description="Of the best responses, by the mean over items.")
+
+
 class ContestantOut(Out):
     """What one contestant's answers look like."""
 
@@ -76,6 +89,7 @@ class ContestantOut(Out):
     refused: EstimateOut = Field(description="Share that opens like a refusal; a rule of thumb.")
     distinct_1: float | None
     distinct_2: float | None
+    given: GivenOut | None
 
 
 class WinsOut(Out):

@@ -54,9 +54,12 @@ def judge_fault(
 
 
 def checkpoint_fault(
-    session: Session, workspace: str, checkpoint_id: str, pointer: str, *, reward_model: bool
+    session: Session, workspace: str, checkpoint_id: str, pointer: str, *, reward_model: bool | None
 ) -> FaultAt | None:
-    """Say why a checkpoint cannot judge, or cannot answer; only a final one holds a whole model."""
+    """Say why a checkpoint cannot judge, or cannot answer; only a final one holds a whole model.
+
+    With None for `reward_model` it may be one or not.
+    """
     query = (
         select(Checkpoint, Job.resolved)
         .join(Job, Job.id == Checkpoint.job_id)
@@ -66,7 +69,8 @@ def checkpoint_fault(
     if found is None:
         return FaultAt("checkpoint_not_found", "There is no such checkpoint.", pointer)
     checkpoint, resolved = found
-    if (resolved["method"]["type"] == "reward_model") is not reward_model:
+    found_one = resolved["method"]["type"] == "reward_model"
+    if reward_model is not None and found_one is not reward_model:
         message = "It is no reward model." if reward_model else "A reward model answers nothing."
         return FaultAt("inconsistent_parameters", message, pointer)
     if checkpoint.state != "ready" or not checkpoint.final:

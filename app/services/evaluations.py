@@ -1,6 +1,6 @@
 """Evaluations: submit one; everything else about it is that of a job."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,10 +12,11 @@ from app.core.models import Checkpoint, Job, State, log_event, new_id
 from app.core.rewind import EVALUATION
 from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
-from app.core.spec.job import JudgeSpec
+from app.core.spec.job import JudgeSpec, PromptsSpec
 from app.services.catalogue import resolved_judge, traits_of
 from app.services.consistency import require_none
 from app.services.entries import checkpoint_fault, judge_fault
+from app.services.formats.rows import Kind
 from app.services.prompts import Chosen, add_stages, choose_stage, ready_rows
 
 
@@ -33,16 +34,26 @@ def submit(session: Session, workspace: str, spec: EvaluationSpec, catalogue: Ca
     """Check everything at once and queue it; raises `Invalid` with every fault found."""
     asked = Asked(session, workspace, spec, catalogue)
     chosen = Chosen()
-    chosen.prompts = choose_stage(session, workspace, "prompts", spec.prompts, ("prompts",), chosen)
+    stages = [
+        (name, part.dataset, choose_stage(session, workspace, name, part, kinds, chosen))
+        for name, part, kinds in _stages(spec)
+    ]
     require_none((*_faults(asked), *chosen.faults))
-    job = _queued(asked, chosen)
+    job = _queued(asked, chosen, {name: len(rows) for name, _, rows in stages})
     session.add(job)
     session.flush()
-    add_stages(session, job, [("prompts", spec.prompts.dataset, chosen.prompts)])
-    session.add(log_event(job, "created", f"Queued with {len(chosen.prompts)} prompts."))
+    add_stages(session, job, stages)
+    session.add(log_event(job, "created", f"Queued with {job.steps_total} things to do."))
     session.flush()
     session.refresh(job)
     return job
+
+
+def _stages(spec: EvaluationSpec) -> Iterator[tuple[str, PromptsSpec, tuple[Kind, ...]]]:
+    if spec.prompts is not None:
+        yield "prompts", spec.prompts, ("prompts",)
+    if spec.given is not None:
+        yield "given", spec.given, ("preferences", "dialogues")
 
 
 def pairs_of(spec: EvaluationSpec) -> list[tuple[int, int]]:
@@ -56,10 +67,11 @@ def pairs_of(spec: EvaluationSpec) -> list[tuple[int, int]]:
     return [(one, other) for one in range(len(labels)) for other in range(one + 1, len(labels))]
 
 
-def _queued(asked: Asked, chosen: Chosen) -> Job:
+def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
     spec = asked.spec
     pairs = pairs_of(spec)
     looks = len(spec.contestants) * (1 + len(spec.scorers)) + 2 * len(pairs)
+    total = looks * rows.get("prompts", 0) + len(spec.contestants) * rows.get("given", 0)
     resolved = _resolved(asked, chosen) | {"pairs": [list(pair) for pair in pairs]}
     return Job(
         id=new_id("job"),
@@ -72,8 +84,8 @@ def _queued(asked: Asked, chosen: Chosen) -> Job:
         seed=spec.seed,
         meta=spec.metadata,
         attempt=0,
-        steps_total=looks * len(chosen.prompts),
-        progress={"steps_done": 0, "steps_total": looks * len(chosen.prompts)},
+        steps_total=total,
+        progress={"steps_done": 0, "steps_total": total},
         usage={},
         event_seq=0,
     )
@@ -81,7 +93,8 @@ def _queued(asked: Asked, chosen: Chosen) -> Job:
 
 def _resolved(asked: Asked, chosen: Chosen) -> dict[str, Any]:
     values = asked.spec.model_dump(mode="json")
-    values["prompts"] |= chosen.facts["prompts"]
+    for name, facts in chosen.facts.items():
+        values[name] |= facts
     for told, one in zip(values["contestants"], asked.spec.contestants, strict=True):
         told.update(_known(asked, one))
     for told, scorer in zip(values["scorers"], asked.spec.scorers, strict=True):
@@ -95,7 +108,12 @@ def _resolved(asked: Asked, chosen: Chosen) -> dict[str, Any]:
 def _known(asked: Asked, one: ContestantSpec) -> dict[str, Any]:
     if one.checkpoint is not None:
         row = asked.session.get_one(Checkpoint, one.checkpoint)
-        return {"manifest_sha256": row.manifest_sha256, "job_id": row.job_id}
+        job = asked.session.get_one(Job, row.job_id)
+        return {
+            "manifest_sha256": row.manifest_sha256,
+            "job_id": row.job_id,
+            "reward_model": job.resolved["method"]["type"] == "reward_model",
+        }
     assert one.model is not None
     return {"entry_sha256": entry_hash(asked.catalogue.models[one.model])}
 
@@ -109,6 +127,8 @@ def _judge(asked: Asked, judge: JudgeSpec) -> dict[str, Any]:
 def _faults(asked: Asked) -> Iterator[FaultAt]:
     spec = asked.spec
     labels = [one.label for one in spec.contestants]
+    if spec.prompts is None:
+        yield from _unanswerable_faults(spec)
     if len(set(labels)) < len(labels):
         yield _wrong("Two contestants have the same 'label'.", "/contestants")
     for place, one in enumerate(spec.contestants):
@@ -120,6 +140,17 @@ def _faults(asked: Asked) -> Iterator[FaultAt]:
         message = "'max_new_tokens' leaves no room for a prompt in 'max_length'."
         yield _wrong(message, "/generation/max_new_tokens")
     yield from _pairwise_faults(asked, labels)
+
+
+def _unanswerable_faults(spec: EvaluationSpec) -> Iterator[FaultAt]:
+    if spec.given is None:
+        yield FaultAt(
+            "missing", "Give 'prompts' to answer, 'given' responses, or both.", "/prompts"
+        )
+    if spec.scorers:
+        yield _wrong("Without 'prompts' there are no answers to score.", "/scorers")
+    if spec.pairwise is not None:
+        yield _wrong("Without 'prompts' there are no answers to compare.", "/pairwise")
 
 
 def _pairwise_faults(asked: Asked, labels: list[str]) -> Iterator[FaultAt]:
@@ -145,8 +176,9 @@ def _contestant_faults(asked: Asked, one: ContestantSpec, pointer: str) -> Itera
         yield FaultAt("model_not_allowed", message, f"{pointer}/model")
     elif one.checkpoint is not None:
         place = f"{pointer}/checkpoint"
+        answers = None if asked.spec.prompts is None else False
         fault = checkpoint_fault(
-            asked.session, asked.workspace, one.checkpoint, place, reward_model=False
+            asked.session, asked.workspace, one.checkpoint, place, reward_model=answers
         )
         if fault is not None:
             yield fault

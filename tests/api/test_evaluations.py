@@ -114,6 +114,17 @@ def test_one_contestant_alone_can_be_scored_and_not_compared(
     assert client.post("/v1/evaluations", json={**body, "pairwise": None}).status_code == 202
 
 
+def test_without_prompts_there_is_nothing_to_score(client: TestClient, engine: Engine) -> None:
+    body = asked("ds_" + "0" * 26, prompts=None)
+    answer = client.post("/v1/evaluations", json=body)
+    pointers = {fault["pointer"] for fault in answer.json()["errors"]}
+    assert pointers == {"/prompts", "/scorers", "/pairwise"}
+    given = {"dataset": dialogues(engine).id}
+    body |= {"given": given, "scorers": [], "pairwise": None}
+    job = client.post("/v1/evaluations", json=body).json()
+    assert job["progress"]["steps_total"] == 2 * 4
+
+
 def test_examples_are_dialogues(client: TestClient, engine: Engine) -> None:
     def shown(dataset: str, n: int) -> Any:
         examples = {"dataset": dataset, "n": n}
@@ -128,9 +139,15 @@ def test_examples_are_dialogues(client: TestClient, engine: Engine) -> None:
 
 def test_a_reward_model_is_no_contestant(client: TestClient, engine: Engine) -> None:
     prompts = factories.dataset(engine).id
+    given: dict[str, Any] = {
+        "prompts": None,
+        "given": {"dataset": dialogues(engine).id},
+        "scorers": [],
+    }
     for kind, accepted in (("cyclealign", True), ("ranking", True), ("reward_model", False)):
         job = factories.job(engine, resolved={"method": {"type": kind}})
         made = factories.checkpoint(engine, client.app.state.store, {}, job_id=job.id)  # type: ignore[attr-defined]  # ours
         body = asked(prompts, contestants=[{"label": "a", "checkpoint": made.id}], pairwise=None)
         answer = client.post("/v1/evaluations", json=body)
         assert (answer.status_code == 202) is accepted, answer.text
+        assert client.post("/v1/evaluations", json={**body, **given}).status_code == 202

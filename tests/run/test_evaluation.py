@@ -1,6 +1,7 @@
 """Evaluations in the runner: tiny contestants, the rubric, and judges on loopback HTTP."""
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ from app.core.lease import Lease, settle
 from app.core.models import Act, ComparisonRow, JudgeCall, Response, ScoreRow
 from app.core.spec.catalogue import load_catalogue
 from app.core.spec.evaluation import EvaluationSpec
-from app.services import evaluations
+from app.core.spec.job import JobSpec
+from app.services import evaluations, jobs
 from app.services.reports.evaluation import EvaluationReport, evaluation_report
 from tests import factories
 from tests.judge_server import Handler, JudgeServer, running_judge, says, task_of
 from tests.run.conftest import job_of
-from tests.run.given import dialogues
+from tests.run.given import dialogues, pairs
 from tests.stack.running import write_catalogue
 from worker import runner
 from worker.ending import DONE, STOPPED
@@ -227,3 +229,74 @@ def test_what_was_paid_is_not_paid_again_by_an_equal_evaluation(
     with transaction(engine) as session:
         kinds = session.scalars(select(JudgeCall.kind).where(JudgeCall.job_id == job_id)).all()
     assert set(kinds) == {"reuse"}
+
+
+def test_given_responses_are_valued_and_the_likeliest_is_the_choice(
+    engine: Engine, compare: Callable[..., str], work: Callable[[], int]
+) -> None:
+    """Twins value alike, so the second has paid no tax; the rows' own order tells who is right."""
+    job_id = compare(prompts=None, given={"dataset": pairs(engine).id})
+    assert work() == DONE
+    first, second = (one.given for one in report_of(engine, job_id).contestants)
+    assert first is not None
+    assert second is not None
+    with transaction(engine) as session:
+        rows = session.scalars(
+            select(ScoreRow).where(ScoreRow.job_id == job_id, ScoreRow.iteration == 0)
+        ).all()
+    values = {(row.step, row.k): row.value or 0.0 for row in rows}
+    right = [values[step, 1] > values[step, 0] for step in range(PROMPTS)]
+    assert first.accuracy.value == pytest.approx(sum(right) / PROMPTS)
+    logprobs = [values[step, 1] for step in range(PROMPTS)]
+    assert first.perplexity == pytest.approx(math.exp(-sum(logprobs) / PROMPTS))
+    assert second.accuracy == first.accuracy
+    assert second.change.value == 0.0
+    assert (first.items, first.missing) == (PROMPTS, 0)
+
+
+def test_dialogues_have_a_perplexity_and_no_choice(
+    engine: Engine, compare: Callable[..., str], work: Callable[[], int]
+) -> None:
+    job_id = compare(given={"dataset": dialogues(engine).id})
+    assert work() == DONE
+    report = report_of(engine, job_id)
+    given = report.contestants[0].given
+    assert given is not None
+    assert given.accuracy.value is None
+    assert given.perplexity is not None
+    assert given.perplexity > 1
+    assert report.contestants[0].answers == PROMPTS
+    assert job_of(engine, job_id).progress["steps_done"] == 2 * (PROMPTS + 4)
+
+
+def test_a_reward_model_is_measured_on_rankings_from_elsewhere(
+    engine: Engine,
+    operator: Path,
+    compare: Callable[..., str],
+    run_here: Callable[..., int],
+    work: Callable[[], int],
+) -> None:
+    spec = JobSpec.model_validate(
+        {
+            "model": {"name": "tiny"},
+            "prompts": {"dataset": pairs(engine).id},
+            "method": {"type": "reward_model", "epochs": 4},
+            "optimizer": {"lr": 0.01},
+            "generation": {"max_new_tokens": 48, "max_length": 256},
+        }
+    )
+    with transaction(engine) as session:
+        trained = jobs.submit(session, "ws_default", spec, load_catalogue(operator)).id
+    assert run_here() == DONE
+    contestant = {"label": "rm", "checkpoint": job_of(engine, trained).result_checkpoint_id}
+    job_id = compare(
+        prompts=None,
+        contestants=[contestant],
+        given={"dataset": pairs(engine, 8).id},
+        generation={"max_new_tokens": 48, "max_length": 256},
+    )
+    assert work() == DONE
+    given = report_of(engine, job_id).contestants[0].given
+    assert given is not None
+    assert given.accuracy.value == 1.0
+    assert given.perplexity is None

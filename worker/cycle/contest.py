@@ -6,6 +6,8 @@ from worker.cycle.types import At
 
 ANSWER = "answer"
 """The stage of answers; `iteration` is the contestant's place."""
+GIVEN = "given"
+"""The stage of given responses that a contestant values."""
 
 
 @dataclass(frozen=True)

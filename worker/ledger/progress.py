@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from worker.cycle.contest import GIVEN
 from worker.cycle.events import (
     Answered,
     Compared,
@@ -12,6 +13,7 @@ from worker.cycle.events import (
     Scored,
     StepEnded,
     Taught,
+    Valued,
 )
 
 
@@ -28,6 +30,8 @@ def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
         case Taught():
             _taught(now, event)
         case Answered() | Rated() | Compared():
+            now["steps_done"] = now.get("steps_done", 0) + 1
+        case Valued() if event.at.stage == GIVEN:
             now["steps_done"] = now.get("steps_done", 0) + 1
         case _:
             pass

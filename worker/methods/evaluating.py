@@ -9,18 +9,22 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from worker.cycle.contest import ANSWER, Stored
-from worker.cycle.events import Answered, Compared, Event, Phase, Rated
+from worker.cycle.contest import ANSWER, GIVEN, Stored
+from worker.cycle.events import Answered, Compared, Event, Phase, Rated, Valued
 from worker.cycle.ports import Judge, Pending, SampleRequest
 from worker.cycle.seeds import sampling_seed
-from worker.cycle.types import At, Dialogue, Prompt, Question, Ranked, Sample
+from worker.cycle.types import At, Dialogue, Example, Prompt, Question, Ranked, Sample
 
 
 class Speaking(Protocol):
-    """Something that answers."""
+    """Something that answers, and that values given responses."""
 
     def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:
         """One answer a seed, as of `Policy`."""
+        ...
+
+    def value(self, messages: Dialogue, responses: Sequence[str]) -> list[float]:
+        """Token-mean log-probability of each response, or its reward."""
         ...
 
 
@@ -58,6 +62,7 @@ class EvaluationConfig:
 
 def evaluate(
     prompts: Sequence[Prompt],
+    given: Sequence[Example],
     contestants: Sequence[Contestant],
     scorers: Mapping[str, Judge],
     pairing: Pairing | None,
@@ -67,37 +72,48 @@ def evaluate(
     """Evaluate, one event at a time."""
     answers = dict(stored.answers)
     for place, contestant in enumerate(contestants):
+        left = [p for p in prompts if At(ANSWER, p.step, place) not in answers]
+        unread = [e for e in given if (At(GIVEN, e.prompt.step, place), "self") not in stored.rated]
+        if not left and not unread:
+            continue
         yield Phase("answering")
-        for event in _answer(prompts, place, contestant, config, answers):
-            answers[event.at] = tuple(sample.text for sample in event.samples)
-            yield event
+        with contestant.open() as speaking:
+            yield from _value(unread, place, contestant, speaking)
+            for event in _answer(left, place, contestant, speaking, config):
+                answers[event.at] = tuple(sample.text for sample in event.samples)
+                yield event
     for name, judge in scorers.items():
         yield Phase("scoring")
-        left = {at: texts for at, texts in answers.items() if (at, name) not in stored.rated}
-        yield from _score(prompts, name, judge, left)
+        unrated = {at: texts for at, texts in answers.items() if (at, name) not in stored.rated}
+        yield from _score(prompts, name, judge, unrated)
     if pairing is not None:
         yield Phase("comparing")
         yield from _compare(prompts, pairing, answers, stored.compared)
 
 
+def _value(
+    unread: Sequence[Example], place: int, contestant: Contestant, speaking: Speaking
+) -> Iterator[Valued]:
+    for example in unread:
+        messages = contestant.prepare(example.prompt.messages)
+        values = speaking.value(messages, example.responses)
+        yield Valued(At(GIVEN, example.prompt.step, place), tuple(values))
+
+
 def _answer(
-    prompts: Sequence[Prompt],
+    left: Sequence[Prompt],
     place: int,
     contestant: Contestant,
+    speaking: Speaking,
     config: EvaluationConfig,
-    answers: Mapping[At, tuple[str, ...]],
 ) -> Iterator[Answered]:
-    left = [p for p in prompts if At(ANSWER, p.step, place) not in answers]
-    if not left:
-        return
-    with contestant.open() as speaking:
-        for start in range(0, len(left), config.batch):
-            some = left[start : start + config.batch]
-            requests = [_request(prompt, place, contestant, config) for prompt in some]
-            for index, samples in speaking.sample(requests):
-                at = At(ANSWER, some[index].step, place)
-                texts = tuple(contestant.finish(sample.text) for sample in samples)
-                yield Answered(at, some[index], tuple(map(_said, samples, texts)))
+    for start in range(0, len(left), config.batch):
+        some = left[start : start + config.batch]
+        requests = [_request(prompt, place, contestant, config) for prompt in some]
+        for index, samples in speaking.sample(requests):
+            at = At(ANSWER, some[index].step, place)
+            texts = tuple(contestant.finish(sample.text) for sample in samples)
+            yield Answered(at, some[index], tuple(map(_said, samples, texts)))
 
 
 def _said(sample: Sample, text: str) -> Sample:

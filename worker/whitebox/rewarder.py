@@ -1,13 +1,14 @@
 """A reward model that only scores: texts in, rewards out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from worker.cycle.types import Dialogue
+from worker.cycle.ports import SampleRequest
+from worker.cycle.types import Dialogue, Sample
 from worker.whitebox.attention import can_share, share_prompts
 from worker.whitebox.chat import Chat, open_chat
 from worker.whitebox.load import Source, load_model
@@ -31,6 +32,14 @@ class Rewarder:
         room = self.generation.max_length - len(prompt)
         texts = Texts(prompt, tuple(self.chat.response_ids(text, room) for text in responses))
         return self.scorer.values([texts])[0], texts.together
+
+    def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:  # noqa: ARG002 - there is nothing to do with them
+        """Raises `TypeError`."""
+        raise TypeError("a reward model does not sample")
+
+    def value(self, messages: Dialogue, responses: Sequence[str]) -> list[float]:
+        """The rewards alone."""
+        return self.rewards(messages, responses)[0]
 
 
 def open_rewarder(

@@ -25,7 +25,10 @@ class ExamplesSpec(Spec):
 
 
 class ContestantSpec(Spec):
-    """A model of the catalogue, or a checkpoint, and how it is prompted."""
+    """A model of the catalogue, or a checkpoint, and how it is prompted.
+
+    Reward models answer nothing, so they can only be asked about `given` responses.
+    """
 
     label: LabelName
     model: EntryName | None = None
@@ -56,7 +59,14 @@ class EvaluationSpec(Spec):
     """Contestants that answer the same prompts, scored and compared."""
 
     name: Label = "evaluation"
-    prompts: PromptsSpec
+    prompts: PromptsSpec | None = Field(
+        default=None, description="What the contestants answer; a dataset of kind `prompts`."
+    )
+    given: PromptsSpec | None = Field(
+        default=None,
+        description="Responses whose probabilities the contestants tell, or whose rewards: "
+        "`preferences`, of which the best should be the likeliest, or `dialogues`.",
+    )
     contestants: Annotated[list[ContestantSpec], Field(min_length=1, max_length=16)]
     scorers: Annotated[list[JudgeSpec], Field(max_length=8)] = Field(default_factory=list)
     pairwise: PairwiseSpec | None = None

@@ -12,6 +12,7 @@ from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response,
 from app.services.measures.estimates import Estimate, mean, share
 from app.services.measures.texts import distinct, refuses
 from app.services.measures.wins import Pair, Wins, wins
+from app.services.reports.given import GivenReport, given_report
 
 Place = tuple[int, int]
 """A prompt's step and a contestant's place."""
@@ -44,6 +45,7 @@ class ContestantReport:
     refused: Estimate
     distinct_1: float | None
     distinct_2: float | None
+    given: GivenReport | None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def evaluation_report(session: Session, job: Job) -> EvaluationReport:
     labels = [one["label"] for one in spec["contestants"]]
     scorers = [one["name"] or one["checkpoint"] for one in spec["scorers"]]
     contestants = [
-        _contestant(rows, place, label, scorers, job) for place, label in enumerate(labels)
+        _contestant(session, rows, place, label, scorers, job) for place, label in enumerate(labels)
     ]
     duels = [_duel(rows, left, right, labels, job.seed) for left, right in spec["pairs"]]
     return EvaluationReport(
@@ -106,7 +108,7 @@ def _read(session: Session, job: Job) -> _Rows:
             (DatasetRow.dataset_id == JobPrompt.dataset_id)
             & (DatasetRow.position == JobPrompt.position),
         )
-        .where(JobPrompt.job_id == job.id)
+        .where(JobPrompt.job_id == job.id, JobPrompt.stage == "prompts")
         .order_by(JobPrompt.step)
     )
     subsets = {row.step: row.subset for row in session.execute(prompts)}
@@ -130,22 +132,23 @@ def _of(table: Any, job: Job) -> Any:
 
 
 def _contestant(
-    rows: _Rows, place: int, label: str, scorers: Sequence[str], job: Job
+    session: Session, rows: _Rows, place: int, label: str, scorers: Sequence[str], job: Job
 ) -> ContestantReport:
-    given = [answer for step in rows.subsets for answer in rows.answers.get((step, place), [])]
-    texts = [answer.text for answer in given]
+    said = [answer for step in rows.subsets for answer in rows.answers.get((step, place), [])]
+    texts = [answer.text for answer in said]
     expected = len(rows.subsets) * job.resolved["samples_per_prompt"]
     return ContestantReport(
         label=label,
-        answers=len(given),
-        missing=expected - len(given),
-        scores=[_scores(rows, place, scorer, len(given), job.seed) for scorer in scorers],
+        answers=len(said),
+        missing=expected - len(said),
+        scores=[_scores(rows, place, scorer, len(said), job.seed) for scorer in scorers],
         mean_characters=mean([len(text) for text in texts], job.seed),
-        mean_tokens=mean([len(answer.token_ids) for answer in given], job.seed),
-        ended=share(sum(answer.finish == "stop" for answer in given), len(given)),
+        mean_tokens=mean([len(answer.token_ids) for answer in said], job.seed),
+        ended=share(sum(answer.finish == "stop" for answer in said), len(said)),
         refused=share(sum(map(refuses, texts)), len(texts)),
         distinct_1=distinct(texts, 1),
         distinct_2=distinct(texts, 2),
+        given=given_report(session, job, place) if job.resolved["given"] else None,
     )
 
 
