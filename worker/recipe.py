@@ -18,10 +18,12 @@ from app.core.spec.job import DemonstrationsSpec, JobSpec
 from app.core.spec.method import CycleAlign, Ranking, RewardModel, SupervisedFineTuning
 from worker import judging, parts, rank
 from worker.cycle.demonstration import BUILT_IN
-from worker.cycle.events import Event
+from worker.cycle.events import Event, Iterated
+from worker.cycle.health import Thresholds, Watch
 from worker.cycle.meter import metered_judge, metered_policy
-from worker.cycle.ports import Judge, Policy, State
+from worker.cycle.ports import Answers, Judge, Policy, State
 from worker.cycle.types import Demonstration, Prompt
+from worker.failure import Rejected
 from worker.judges import Surroundings, build_judge
 from worker.ledger import inputs
 from worker.ledger.book import Book
@@ -93,6 +95,37 @@ def gauge_of(run: Run, policy: WhiteBox) -> Gauge:
     method = run.spec.method
     rows = method.concurrency * method.candidates if isinstance(method, CycleAlign) else 1
     return open_gauge(policy.speaker, rows, time.perf_counter)
+
+
+def watch_of(run: Run) -> Watch:
+    """Begin to watch over a run's health."""
+    values = run.spec.health.model_dump(exclude={"action", "kl_every"})
+    return Watch(Thresholds(**values))
+
+
+def look(run: Run, policy: WhiteBox, watch: Watch, event: Event) -> None:
+    """Show the watch one event and log what alarms.
+
+    Raises:
+        Rejected: something does, and the job asked to be stopped by that.
+    """
+    if not isinstance(event, Iterated):
+        return
+    health = run.spec.health
+    if _measures_distance(run.spec, watch):
+        kept = tuple(sample for sample in event.samples if sample.tokens)
+        watch.measure(policy.distance(Answers(event.prompt, kept)))
+    watch.see(event)
+    for alarm in watch.alarms():
+        run.book.alarm(alarm, stops=health.action == "stop")
+        if health.action == "stop":
+            raise Rejected(f"alarm_{alarm.name}", alarm.message)
+
+
+def _measures_distance(spec: JobSpec, watch: Watch) -> bool:
+    """Ranks would all have to make the pass, so over several there is none."""
+    asked = spec.health.kl is not None and spec.engine.zero is None
+    return asked and watch.count % spec.health.kl_every == 0
 
 
 def events(

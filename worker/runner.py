@@ -38,6 +38,7 @@ from app.core.spec.method import RewardModel
 from app.core.storage import open_store
 from worker import evaluation, parts, recipe
 from worker.cycle.events import Event, RoundEnded
+from worker.cycle.health import Watch
 from worker.ending import DONE, STOPPED
 from worker.failure import Rejected, report
 from worker.ledger import inputs
@@ -49,6 +50,7 @@ from worker.whitebox.checkpoint import load_training_state, save_checkpoint
 from worker.whitebox.policy import WhiteBox
 
 STATE_FILE = "training_state/method.json"
+HEALTH_FILE = "training_state/health.json"
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "openai", "cyclealign")
 
 
@@ -138,13 +140,16 @@ def run(run: Run, most_events: int | None = None) -> int:
         recipe.open_judge(run) as judge,
         recipe.open_policy(run) as policy,
     ):
-        gauge = recipe.gauge_of(run, policy)
-        events = recipe.events(run, policy, judge, gauge, _resume(run, policy, Path(scratch)))
+        gauge, watch = recipe.gauge_of(run, policy), recipe.watch_of(run)
+        events = recipe.events(
+            run, policy, judge, gauge, _resume(run, policy, watch, Path(scratch))
+        )
         for event in itertools.islice(events, most_events):
             run.book.record(event)
+            recipe.look(run, policy, watch, event)
             if isinstance(event, RoundEnded):
-                run.book.measure(event.round, gauge.figures())
-                _round_ended(run, policy, event, Path(scratch))
+                run.book.measure(event.round, gauge.figures() | watch.figures())
+                _round_ended(run, policy, watch, event, Path(scratch))
             if _finished(event):
                 return DONE
             if run.stopping.is_set():
@@ -156,17 +161,20 @@ def _finished(event: Event) -> bool:
     return isinstance(event, RoundEnded) and event.done
 
 
-def _resume(run: Run, policy: WhiteBox, scratch: Path) -> dict[str, Any] | None:
+def _resume(run: Run, policy: WhiteBox, watch: Watch, scratch: Path) -> dict[str, Any] | None:
     if run.book.lease.checkpoint_id is None:
         return None
     folder = scratch / "resume"
     run.shelf.fetch(folder, {"training_state"})
     load_training_state(policy, folder)
+    watch.restore(json.loads((folder / HEALTH_FILE).read_text(encoding="utf-8")))
     state: dict[str, Any] = json.loads((folder / STATE_FILE).read_text(encoding="utf-8"))
     return state
 
 
-def _round_ended(run: Run, policy: WhiteBox, event: RoundEnded, scratch: Path) -> None:
+def _round_ended(
+    run: Run, policy: WhiteBox, watch: Watch, event: RoundEnded, scratch: Path
+) -> None:
     if not _checkpoint_due(run.spec, event):
         return
     with tempfile.TemporaryDirectory(dir=scratch) as place:
@@ -182,6 +190,7 @@ def _round_ended(run: Run, policy: WhiteBox, event: RoundEnded, scratch: Path) -
             card=model_card(job, updates=event.version, round_=event.round, forms=forms),
         )
         (folder / STATE_FILE).write_text(json.dumps(event.state), encoding="utf-8")
+        (folder / HEALTH_FILE).write_text(json.dumps(watch.to_state()), encoding="utf-8")
         facts = {
             "job_id": job.id,
             "update": event.version,

@@ -17,6 +17,10 @@ def offline_faults(spec: JobSpec) -> Iterator[FaultAt]:
         yield inconsistent(
             ("demonstrations",), f"'demonstrations' could have no effect: {name!r} asks no judge."
         )
+    if explicit(spec, ("health",)):
+        yield inconsistent(
+            ("health",), f"'health' watches sampled answers, and {name!r} samples none."
+        )
     if spec.judge is not None and spec.held_out is None:
         yield inconsistent(
             ("judge",), f"{name!r} asks a judge for the scores of 'held_out' alone. Leave it out."

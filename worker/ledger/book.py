@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from app.core import lease as leases
 from app.core.db import transaction
 from app.core.lease import Lease
-from app.core.models import Act, Attempt, Job, Metric, log_event
+from app.core.models import Act, Attempt, Checkpoint, Job, Metric, log_event
 from worker.cycle.events import (
     Answered,
     Compared,
@@ -26,6 +26,7 @@ from worker.cycle.events import (
     Taught,
     Valued,
 )
+from worker.cycle.health import Alarm
 from worker.ledger import progress, rows
 from worker.ledger.measured import measured
 
@@ -61,6 +62,17 @@ class Book:
             with self.commit() as (session, job):
                 session.execute(_points(job, round_, figures).on_conflict_do_nothing())
 
+    def alarm(self, alarm: Alarm, *, stops: bool) -> None:
+        """Log that a figure went beyond its threshold; where it stops the job, name what is left.
+
+        The newest checkpoint was taken before the alarm and becomes the job's result.
+        """
+        with self.commit() as (session, job):
+            if stops:
+                job.result_checkpoint_id = _newest(session, job)
+            facts = {"name": alarm.name, "value": alarm.value, "threshold": alarm.threshold}
+            session.add(log_event(job, "alarm", alarm.message, level="warning", **facts))
+
     def finish(self) -> None:
         """Settle a job that makes no checkpoint."""
         with self.commit() as (session, job):
@@ -77,6 +89,11 @@ class Book:
             job.phase = "loading"
             session.add(log_event(job, "started", "The runner has started.", **environment))
             job.progress_at = leases.clock(session)
+
+
+def _newest(session: Session, job: Job) -> str | None:
+    query = select(Checkpoint.id).where(Checkpoint.job_id == job.id, Checkpoint.state == "ready")
+    return session.scalars(query.order_by(Checkpoint.round.desc()).limit(1)).first()
 
 
 def _store(session: Session, job: Job, event: Event) -> None:

@@ -11,6 +11,7 @@ from worker.whitebox.decode import Decoding
 from worker.whitebox.errors import NoRoom
 from worker.whitebox.learn import Learner, Lesson
 from worker.whitebox.sample import Drawn, Generation, Row, Sampler, never
+from worker.whitebox.start import adapters_start
 from worker.whitebox.strips import Texts
 
 
@@ -123,6 +124,23 @@ class WhiteBox:
     def values(self, rankings: Sequence[TrainingRanking]) -> list[list[float]]:
         """The scorer's value of each text: token-mean log-probabilities, or rewards."""
         return self.learner.scorer.values([self.lesson(ranking).texts for ranking in rankings])
+
+    def distance(self, answers: Answers) -> float | None:
+        """KL of the weights that sampled these to the start model, estimated in nats a token.
+
+        The mean over their tokens of the difference of log-probabilities, in one pass without
+        gradients. None where the start model is not at hand: full tuning keeps no copy for this.
+        """
+        start, texts = (
+            self.learner.start or adapters_start(self.learner.scorer),
+            self.texts(answers),
+        )
+        if start is None or not texts.responses:
+            return None
+        [before] = start.values(self.learner.scorer, [texts])
+        lengths = [len(response) for response in texts.responses]
+        total = sum(mean * length for mean, length in zip(before, lengths, strict=True))
+        return (sum(sample.logprob for sample in answers.samples) - total) / sum(lengths)
 
     def texts(self, answers: Answers) -> Texts:
         """The answers in tokens."""

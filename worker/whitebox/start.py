@@ -31,9 +31,14 @@ class Start:
             return scorer.values(texts)
 
 
+def adapters_start(scorer: Scorer) -> Start | None:
+    """The start model of a model with adapters, which costs nothing to keep; else None."""
+    return Start() if hasattr(scorer.model, "disable_adapter") else None
+
+
 def start_of(scorer: Scorer) -> Start:
     """Keep the start model; to be called before anything is learnt."""
-    if hasattr(scorer.model, "disable_adapter"):
-        return Start()
+    if (free := adapters_start(scorer)) is not None:
+        return free
     still = copy.deepcopy(scorer.model).requires_grad_(requires_grad=False)
     return Start(replace(scorer, model=still, checkpointing=False))

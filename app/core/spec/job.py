@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.core.spec.base import Label, Metadata, Seed, Spec
+from app.core.spec.health import HealthSpec
 from app.core.spec.method import MethodSpec
 
 DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
@@ -182,5 +183,6 @@ class JobSpec(Spec):
     optimizer: OptimizerSpec = OptimizerSpec()
     engine: EngineSpec = EngineSpec()
     checkpoints: CheckpointsSpec = CheckpointsSpec()
+    health: HealthSpec = HealthSpec()
     seed: Seed = 0
     metadata: Metadata = Field(default_factory=dict)
