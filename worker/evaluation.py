@@ -85,6 +85,7 @@ def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
     return evaluate(
         inputs.read_prompts(engine, job_id, "prompts"),
         inputs.read_examples(engine, job_id, "given"),
+        inputs.read_judged(engine, spec.judged) if spec.judged else [],
         [_contestant(evaluation, one) for one in spec.contestants],
         scorers,
         _pairing(evaluation, stack),

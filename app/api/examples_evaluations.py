@@ -84,6 +84,7 @@ EVALUATION_REPORT: dict[str, Any] = {
             "rating_right": None,
         }
     ],
+    "judge": [],
 }
 REPORT_EXAMPLES = {
     "RewardReportOut": REWARD_REPORT,

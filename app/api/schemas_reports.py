@@ -118,6 +118,42 @@ class DuelOut(Out):
     rating_right: EstimateOut | None
 
 
+class AccuracyOut(Out):
+    """The judge beside a scorer, over some of its rankings."""
+
+    label: str = Field(description="The inner iteration, from 1, or the steps.")
+    rankings: int
+    exact: EstimateOut = Field(description="Share of rankings in exactly the scorer's order.")
+    pairwise: EstimateOut = Field(description="Pairs ordered alike: (Kendall's tau + 1) / 2.")
+    top: EstimateOut = Field(description="Share with the same best response.")
+    exact_by_chance: float
+    reward: EstimateOut = Field(description="The scorer's mean score, times 100.")
+
+
+class AgreementPartOut(Out):
+    """How both rankings of the run agreed, over some of its steps."""
+
+    first_step: int
+    last_step: int
+    mean_iterations: float
+    agreement: float
+    agreement_by_chance: float
+
+
+class JudgeQualityOut(Out):
+    """How well a run's judge ranked, by another scorer."""
+
+    job_id: str
+    scorer: str
+    by_iteration: list[AccuracyOut]
+    over_steps: list[AccuracyOut] = Field(description="Of each step's last iteration.")
+    delta_reward: EstimateOut = Field(
+        description="Score of a step's last responses less that of its first ones."
+    )
+    mean_demonstrations: float | None = Field(description="Dynamic ones that a question showed.")
+    agreement: list[AgreementPartOut]
+
+
 class EvaluationReportOut(Out):
     """What an evaluation found."""
 
@@ -127,3 +163,4 @@ class EvaluationReportOut(Out):
     prompts: int
     contestants: list[ContestantOut]
     comparisons: list[DuelOut]
+    judge: list[JudgeQualityOut]

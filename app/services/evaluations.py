@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt
-from app.core.models import Checkpoint, Job, State, log_event, new_id
+from app.core.models import (
+    TERMINAL,
+    Checkpoint,
+    Job,
+    RankingRow,
+    State,
+    log_event,
+    new_id,
+)
 from app.core.rewind import EVALUATION
 from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
@@ -72,6 +81,7 @@ def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
     pairs = pairs_of(spec)
     looks = len(spec.contestants) * (1 + len(spec.scorers)) + 2 * len(pairs)
     total = looks * rows.get("prompts", 0) + len(spec.contestants) * rows.get("given", 0)
+    total += len(spec.scorers) * _rankings(asked)
     resolved = _resolved(asked, chosen) | {"pairs": [list(pair) for pair in pairs]}
     return Job(
         id=new_id("job"),
@@ -89,6 +99,16 @@ def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
         usage={},
         event_seq=0,
     )
+
+
+def _rankings(asked: Asked) -> int:
+    """How many rankings the judged job has."""
+    query = (
+        select(func.count())
+        .select_from(RankingRow)
+        .where(RankingRow.job_id == asked.spec.judged, RankingRow.black_box.is_not(None))
+    )
+    return asked.session.scalar(query) or 0
 
 
 def _resolved(asked: Asked, chosen: Chosen) -> dict[str, Any]:
@@ -129,6 +149,9 @@ def _faults(asked: Asked) -> Iterator[FaultAt]:
     labels = [one.label for one in spec.contestants]
     if spec.prompts is None:
         yield from _unanswerable_faults(spec)
+    if not spec.contestants and (spec.prompts or spec.given):
+        yield FaultAt("missing", "There is nobody to answer.", "/contestants")
+    yield from _judged_faults(asked)
     if len(set(labels)) < len(labels):
         yield _wrong("Two contestants have the same 'label'.", "/contestants")
     for place, one in enumerate(spec.contestants):
@@ -142,12 +165,25 @@ def _faults(asked: Asked) -> Iterator[FaultAt]:
     yield from _pairwise_faults(asked, labels)
 
 
+def _judged_faults(asked: Asked) -> Iterator[FaultAt]:
+    if asked.spec.judged is None:
+        return
+    if not asked.spec.scorers:
+        yield _wrong("'judged' needs 'scorers' to compare the judge with.", "/judged")
+    job = asked.session.get(Job, asked.spec.judged)
+    if job is None or job.workspace_id != asked.workspace:
+        yield FaultAt("job_not_found", "There is no such job.", "/judged")
+    elif job.resolved.get("method", {}).get("type") != "cyclealign":
+        yield _wrong("Only a 'cyclealign' job has a judge's rankings.", "/judged")
+    elif State(job.state) not in TERMINAL:
+        yield _wrong("The job has not ended yet, so its rankings may still change.", "/judged")
+
+
 def _unanswerable_faults(spec: EvaluationSpec) -> Iterator[FaultAt]:
-    if spec.given is None:
-        yield FaultAt(
-            "missing", "Give 'prompts' to answer, 'given' responses, or both.", "/prompts"
-        )
-    if spec.scorers:
+    if spec.given is None and spec.judged is None:
+        message = "Give 'prompts' to answer, 'given' responses, a 'judged' job, or several of them."
+        yield FaultAt("missing", message, "/prompts")
+    if spec.scorers and spec.judged is None:
         yield _wrong("Without 'prompts' there are no answers to score.", "/scorers")
     if spec.pairwise is not None:
         yield _wrong("Without 'prompts' there are no answers to compare.", "/pairwise")

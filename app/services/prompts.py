@@ -190,4 +190,5 @@ def add_stages(session: Session, job: Job, stages: Iterable[tuple[str, str, list
         for stage, dataset, positions in stages
         for step, position in enumerate(positions)
     ]
-    session.execute(insert(JobPrompt), rows)
+    if rows:
+        session.execute(insert(JobPrompt), rows)

@@ -50,7 +50,7 @@ def test_the_report_of_an_evaluation_that_has_not_begun_is_empty(
 @pytest.mark.parametrize(
     ("changes", "pointer", "code"),
     [
-        ({"contestants": []}, "/contestants", "invalid_length"),
+        ({"contestants": []}, "/contestants", "missing"),
         (
             {"contestants": [{"label": "a", "model": "small"}] * 2},
             "/contestants",
@@ -123,6 +123,25 @@ def test_without_prompts_there_is_nothing_to_score(client: TestClient, engine: E
     body |= {"given": given, "scorers": [], "pairwise": None}
     job = client.post("/v1/evaluations", json=body).json()
     assert job["progress"]["steps_total"] == 2 * 4
+
+
+def test_a_judge_is_looked_at_when_its_job_has_ended(client: TestClient, engine: Engine) -> None:
+    def looked(job_id: str, **changes: Any) -> Any:
+        body = {"judged": job_id, "scorers": [{"name": "rubric"}], **changes}
+        return client.post("/v1/evaluations", json=body)
+
+    ended = {"resolved": {"method": {"type": "cyclealign"}}, "state": "succeeded"}
+    job = factories.job(engine, **ended)
+    factories.save(engine, factories.ranking(job), factories.ranking(job, 1))
+    answer = looked(job.id)
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["progress"]["steps_total"] == 2
+    is_problem(looked(job.id, scorers=[]), 422, "inconsistent_parameters")
+    is_problem(looked("job_" + "0" * 26), 422, "job_not_found")
+    queued = factories.job(engine, resolved={"method": {"type": "cyclealign"}})
+    is_problem(looked(queued.id), 422, "inconsistent_parameters")
+    other = factories.job(engine, **{**ended, "resolved": {"method": {"type": "sft"}}})
+    is_problem(looked(other.id), 422, "inconsistent_parameters")
 
 
 def test_examples_are_dialogues(client: TestClient, engine: Engine) -> None:

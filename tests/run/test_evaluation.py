@@ -19,11 +19,13 @@ from app.core.spec.job import JobSpec
 from app.services import evaluations, jobs
 from app.services.reports.evaluation import EvaluationReport, evaluation_report
 from tests import factories
-from tests.judge_server import Handler, JudgeServer, running_judge, says, task_of
+from tests.judge_server import Handler, JudgeServer, ranks, running_judge, says, task_of
 from tests.run.conftest import job_of
 from tests.run.given import dialogues, pairs
 from tests.stack.running import write_catalogue
 from worker import runner
+from worker.blackbox.rubric import points
+from worker.cycle.types import Message
 from worker.ending import DONE, STOPPED
 
 PROMPTS = 10
@@ -300,3 +302,38 @@ def test_a_reward_model_is_measured_on_rankings_from_elsewhere(
     assert given is not None
     assert given.accuracy.value == 1.0
     assert given.perplexity is None
+
+
+def test_a_run_s_judge_agrees_with_itself_wholly_and_with_its_reverse_not_at_all(
+    engine: Engine,
+    judge: JudgeServer,
+    compare: Callable[..., str],
+    submit: Callable[..., str],
+    run_here: Callable[..., int],
+    work: Callable[[], int],
+) -> None:
+    """The run was judged by the rubric in one case, and by its reverse in the other."""
+    judge.otherwise = ranks(worst_by_the_rubric)
+    for name, pairwise in (("rubric", 1.0), ("endpoint", 0.0)):
+        run = submit(judge=name)
+        assert run_here() == DONE
+        job_id = compare(prompts=None, contestants=[], judged=run, scorers=[{"name": "rubric"}])
+        assert work() == DONE
+        [quality] = report_of(engine, job_id).judge
+        assert {one.label for one in quality.by_iteration} <= {"1", "2"}
+        for one in (*quality.by_iteration, *quality.over_steps):
+            assert one.pairwise.value is not None
+            assert one.pairwise.value == pytest.approx(pairwise, abs=0.5 if pairwise == 0 else 0)
+        assert quality.agreement[0].agreement_by_chance < 1
+        assert sum(one.rankings for one in quality.by_iteration) > 0
+        assert job_of(engine, job_id).progress["steps_done"] == sum(
+            one.rankings for one in quality.by_iteration
+        )
+
+
+def worst_by_the_rubric(task: dict[str, Any]) -> list[int]:
+    messages = tuple(Message(turn["role"], turn["content"]) for turn in task["dialogue"])
+    worth = {
+        one["id"]: sum(points(messages, one["response"]).values()) for one in task["candidates"]
+    }
+    return sorted(worth, key=lambda k: (worth[k], k))

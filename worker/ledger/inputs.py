@@ -5,8 +5,16 @@ from typing import Any
 from sqlalchemy import Engine, select
 
 from app.core.db import transaction
-from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response, ScoreRow
-from worker.cycle.contest import Stored
+from app.core.models import (
+    ComparisonRow,
+    DatasetRow,
+    Job,
+    JobPrompt,
+    RankingRow,
+    Response,
+    ScoreRow,
+)
+from worker.cycle.contest import JudgedTurn, Stored
 from worker.cycle.types import At, Demonstration, Dialogue, Example, Message, Prompt
 
 
@@ -71,6 +79,31 @@ def _example(step: int, row: DatasetRow) -> Example:
         tuple(tuple(group) for group in row.ranking or ()),
         None if row.scores is None else tuple(row.scores),
     )
+
+
+def read_judged(engine: Engine, job_id: str) -> list[JudgedTurn]:
+    """Read what another job's judge has ranked: distinct responses, in the order of sampling."""
+    prompts = {prompt.step: prompt.messages for prompt in read_prompts(engine, job_id, "align")}
+    ranked = select(RankingRow).where(
+        RankingRow.job_id == job_id,
+        RankingRow.stage == "align",
+        RankingRow.black_box.is_not(None),
+    )
+    query = (
+        select(Response)
+        .where(Response.job_id == job_id, Response.stage == "align")
+        .order_by(Response.step, Response.iteration, Response.k)
+    )
+    with transaction(engine) as session:
+        wanted = {(row.step, row.iteration) for row in session.scalars(ranked)}
+        texts: dict[tuple[int, int], list[str]] = {}
+        for row in session.scalars(query):
+            if (row.step, row.iteration) in wanted and row.merged_into is None:
+                texts.setdefault((row.step, row.iteration), []).append(row.text)
+    return [
+        JudgedTurn(step, iteration, prompts[step], tuple(found))
+        for (step, iteration), found in texts.items()
+    ]
 
 
 def read_dialogues(engine: Engine, dataset_id: str, n: int) -> list[Dialogue]:

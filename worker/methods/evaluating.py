@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from worker.cycle.contest import ANSWER, GIVEN, Stored
+from worker.cycle.contest import ANSWER, GIVEN, JUDGED, JudgedTurn, Stored
 from worker.cycle.events import Answered, Compared, Event, Phase, Rated, Valued
 from worker.cycle.ports import Judge, Pending, SampleRequest
 from worker.cycle.seeds import sampling_seed
@@ -63,6 +63,7 @@ class EvaluationConfig:
 def evaluate(
     prompts: Sequence[Prompt],
     given: Sequence[Example],
+    judged: Sequence[JudgedTurn],
     contestants: Sequence[Contestant],
     scorers: Mapping[str, Judge],
     pairing: Pairing | None,
@@ -86,6 +87,7 @@ def evaluate(
         yield Phase("scoring")
         unrated = {at: texts for at, texts in answers.items() if (at, name) not in stored.rated}
         yield from _score(prompts, name, judge, unrated)
+        yield from _second_opinion(judged, name, judge, stored)
     if pairing is not None:
         yield Phase("comparing")
         yield from _compare(prompts, pairing, answers, stored.compared)
@@ -140,6 +142,19 @@ def _score(
         asked.append((at, judge.submit(place, question)))
     for at, pending in asked:
         verdict = pending.result()
+        scores = verdict.scores if isinstance(verdict, Ranked) else None
+        yield Rated(at, name, verdict, scores or ())
+
+
+def _second_opinion(
+    judged: Sequence[JudgedTurn], name: str, judge: Judge, stored: Stored
+) -> Iterator[Rated]:
+    for turn in judged:
+        at = At(JUDGED, turn.step, turn.iteration)
+        if (at, name) in stored.rated:
+            continue
+        place = At(f"{JUDGED}:{name}", turn.step, turn.iteration)
+        verdict = judge.submit(place, Question(turn.messages, turn.responses)).result()
         scores = verdict.scores if isinstance(verdict, Ranked) else None
         yield Rated(at, name, verdict, scores or ())
 

@@ -10,6 +10,7 @@ from app.core.spec.job import (
     DatasetId,
     EntryName,
     GenerationSpec,
+    JobId,
     JudgeSpec,
     PromptsSpec,
 )
@@ -67,7 +68,12 @@ class EvaluationSpec(Spec):
         description="Responses whose probabilities the contestants tell, or whose rewards: "
         "`preferences`, of which the best should be the likeliest, or `dialogues`.",
     )
-    contestants: Annotated[list[ContestantSpec], Field(min_length=1, max_length=16)]
+    judged: JobId | None = Field(
+        default=None,
+        description="A `cyclealign` job whose judge is compared with the scorers: every ranking "
+        "that it gave, beside theirs of the same responses.",
+    )
+    contestants: Annotated[list[ContestantSpec], Field(max_length=16)] = Field(default_factory=list)
     scorers: Annotated[list[JudgeSpec], Field(max_length=8)] = Field(default_factory=list)
     pairwise: PairwiseSpec | None = None
     samples_per_prompt: int = Field(default=1, ge=1, le=16)

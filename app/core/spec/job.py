@@ -9,6 +9,7 @@ from app.core.spec.health import HealthSpec
 from app.core.spec.method import MethodSpec
 
 DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+JobId = Annotated[str, Field(pattern=r"^job_[0-9a-z]{26}$")]
 CheckpointId = Annotated[str, Field(pattern=r"^ckpt_[0-9a-z]{26}$")]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 EntryName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._/-]{0,119}$")]

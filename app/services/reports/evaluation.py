@@ -13,6 +13,7 @@ from app.services.measures.estimates import Estimate, mean, share
 from app.services.measures.texts import distinct, refuses
 from app.services.measures.wins import Pair, Wins, wins
 from app.services.reports.given import GivenReport, given_report
+from app.services.reports.judge_quality import JudgeQuality, judge_quality
 
 Place = tuple[int, int]
 """A prompt's step and a contestant's place."""
@@ -69,6 +70,8 @@ class EvaluationReport:
     prompts: int
     contestants: list[ContestantReport]
     comparisons: list[Duel]
+    judge: list[JudgeQuality]
+    """Of the judged job, one a scorer."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ def evaluation_report(session: Session, job: Job) -> EvaluationReport:
         prompts=len(rows.subsets),
         contestants=contestants,
         comparisons=duels,
+        judge=[judge_quality(session, job, spec["judged"], name) for name in scorers]
+        if spec["judged"]
+        else [],
     )
 
 
