@@ -25,6 +25,12 @@ EVALUATION_REQUESTS = {
     "scored": {"summary": "A model and what it became, scored", "value": SCORED},
     "compared": {"summary": "The same, and compared in both orders", "value": COMPARED},
 }
+VOTE_REQUESTS = {
+    "vote": {
+        "summary": "The first answer is better",
+        "value": {"rater": "ann", "step": 3, "pair": 0, "verdict": "first"},
+    }
+}
 
 _SURE = {"value": 0.62, "low": 0.55, "high": 0.69, "n": 200}
 _SCORE = {"value": 71.4, "low": 69.0, "high": 73.7, "n": 100}
@@ -82,11 +88,28 @@ EVALUATION_REPORT: dict[str, Any] = {
             },
             "rating_left": None,
             "rating_right": None,
+            "people": None,
         }
     ],
     "judge": [],
 }
 REPORT_EXAMPLES = {
+    "BallotOut": {
+        "object": "ballot",
+        "step": 3,
+        "pair": 0,
+        "prompt": [{"role": "user", "content": "How do I fix a bike tyre?"}],
+        "first": "Find the hole, patch it, and pump the tyre up.",
+        "second": "Bikes are nice.",
+        "left": 97,
+    },
+    "VoteOut": {
+        "object": "vote",
+        "step": 3,
+        "pair": 0,
+        "rater": "ann",
+        "created_at": "2026-01-05T09:02:00Z",
+    },
     "RewardReportOut": REWARD_REPORT,
     "EvaluationReportOut": EVALUATION_REPORT,
 }

@@ -1,10 +1,10 @@
 """The reports of jobs as users see them."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from app.api.schemas import Out
+from app.api.schemas import Out, Time
 
 
 class EstimateOut(Out):
@@ -107,6 +107,16 @@ class WinsOut(Out):
     why: str = Field(description="Why there is a winner, or none.")
 
 
+class PeopleOut(Out):
+    """The same record by the majority of people who voted; a tie where there is no majority."""
+
+    votes: int
+    raters: int
+    record: WinsOut
+    alpha: float | None = Field(description="Krippendorff's alpha among people.")
+    alpha_with_judge: float | None = Field(description="Of their majority and the judge.")
+
+
 class DuelOut(Out):
     """Two contestants compared."""
 
@@ -116,6 +126,7 @@ class DuelOut(Out):
     record: WinsOut
     rating_left: EstimateOut | None
     rating_right: EstimateOut | None
+    people: PeopleOut | None
 
 
 class AccuracyOut(Out):
@@ -164,3 +175,25 @@ class EvaluationReportOut(Out):
     contestants: list[ContestantOut]
     comparisons: list[DuelOut]
     judge: list[JudgeQualityOut]
+
+
+class BallotOut(Out):
+    """Two answers to compare, without their authors."""
+
+    object: Literal["ballot"] = "ballot"
+    step: int
+    pair: int
+    prompt: list[Any]
+    first: str
+    second: str
+    left: int = Field(description="Pairs left for this rater, this one among them.")
+
+
+class VoteOut(Out):
+    """A stored vote; it does not tell whom it was for."""
+
+    object: Literal["vote"] = "vote"
+    step: int
+    pair: int
+    rater: str
+    created_at: Time

@@ -153,6 +153,8 @@ def prompts_at(session: Session, job: Job, steps: Sequence[Step]) -> dict[Step, 
 
 
 def _prompt_stage(stage: str) -> str:
+    if stage == "answer":
+        return "prompts"
     return "held_out" if stage.startswith("held_out") else stage
 
 

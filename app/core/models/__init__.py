@@ -28,6 +28,7 @@ from app.core.models.run import (
     Response,
     ScoreRow,
 )
+from app.core.models.vote import Vote
 from app.core.models.worker import WorkerRow
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "Response",
     "ScoreRow",
     "State",
+    "Vote",
     "WorkerRow",
     "after",
     "allowed_actions",

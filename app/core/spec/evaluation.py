@@ -56,6 +56,18 @@ class PairwiseSpec(Spec):
     )
 
 
+Rater = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,63}$")]
+
+
+class VoteSpec(Spec):
+    """A person's verdict on a ballot."""
+
+    rater: Rater
+    step: int = Field(ge=0, le=2**31 - 1)
+    pair: int = Field(ge=0, le=2**31 - 1)
+    verdict: Literal["first", "second", "tie"]
+
+
 class EvaluationSpec(Spec):
     """Contestants that answer the same prompts, scored and compared."""
 

@@ -14,6 +14,7 @@ from app.services.measures.texts import distinct, refuses
 from app.services.measures.wins import Pair, Wins, wins
 from app.services.reports.given import GivenReport, given_report
 from app.services.reports.judge_quality import JudgeQuality, judge_quality
+from app.services.reports.people import People, people_report
 
 Place = tuple[int, int]
 """A prompt's step and a contestant's place."""
@@ -60,6 +61,7 @@ class Duel:
     rating_left: Estimate | None
     """Mean score from 1 to 10, where the judge was asked to rate."""
     rating_right: Estimate | None
+    people: People | None
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,10 @@ def evaluation_report(session: Session, job: Job) -> EvaluationReport:
     contestants = [
         _contestant(session, rows, place, label, scorers, job) for place, label in enumerate(labels)
     ]
-    duels = [_duel(rows, left, right, labels, job.seed) for left, right in spec["pairs"]]
+    duels = [
+        _duel(session, rows, number, (left, right), job)
+        for number, (left, right) in enumerate(spec["pairs"])
+    ]
     return EvaluationReport(
         complete=job.state == "succeeded",
         prompts=len(rows.subsets),
@@ -173,23 +178,22 @@ def _scores(rows: _Rows, place: int, scorer: str, answers: int, seed: int) -> Sc
     return ScoreTable(scorer, mean(items, seed), subsets, answers - found)
 
 
-def _duel(rows: _Rows, left: int, right: int, labels: Sequence[str], seed: int) -> Duel:
-    looked = {
-        step: both for step, both in rows.looks.get((left, right), {}).items() if len(both) > 1
-    }
-    pairs = [_pair(rows, step, both, left, right) for step, both in sorted(looked.items())]
-    record = wins(pairs, len(rows.subsets), seed)
-    winner = {"left": labels[left], "right": labels[right], None: None}[record.winner]
+def _duel(session: Session, rows: _Rows, number: int, who: tuple[int, int], job: Job) -> Duel:
+    left, right = (job.resolved["contestants"][place]["label"] for place in who)
+    looked = {step: both for step, both in sorted(rows.looks.get(who, {}).items()) if len(both) > 1}
+    pairs = {step: _pair(rows, step, both, *who) for step, both in looked.items()}
+    record = wins(list(pairs.values()), len(rows.subsets), job.seed)
     ratings = [
         row.scores for both in looked.values() for row in both.values() if row.scores is not None
     ]
     return Duel(
-        labels[left],
-        labels[right],
-        winner,
+        left,
+        right,
+        {"left": left, "right": right, None: None}[record.winner],
         record,
-        mean([score for score, _ in ratings], seed) if ratings else None,
-        mean([score for _, score in ratings], seed) if ratings else None,
+        mean([score for score, _ in ratings], job.seed) if ratings else None,
+        mean([score for _, score in ratings], job.seed) if ratings else None,
+        people_report(session, job, number, pairs, len(rows.subsets)),
     )
 
 
