@@ -71,7 +71,7 @@ def demo(data_dir: DataDir = None) -> None:
 @app.command()
 def upload(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
-    kind: Annotated[str, typer.Option(help="prompts, demonstrations or preferences.")],
+    kind: Annotated[str, typer.Option(help="prompts, demonstrations, preferences or dialogues.")],
     name: Annotated[str | None, typer.Option(help="A label for people.")] = None,
     on_error: Annotated[str, typer.Option(help="reject the file, or skip bad rows.")] = "reject",
     url: Url = DEFAULT_URL,
@@ -100,6 +100,28 @@ def submit(
         typer.echo(job["id"])
         if wait:
             _wait(client, job["id"])
+
+
+@app.command()
+def evaluate(
+    spec: Annotated[str, typer.Argument(help="A JSON file; - reads standard input.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Watch it until it ends.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Submit an evaluation and print its id; `report` tells what it finds."""
+    body = _read_spec(spec)
+    with _client(url) as client:
+        job = client.create_evaluation(body)
+        typer.echo(job["id"])
+        if wait:
+            _wait(client, job["id"])
+
+
+@app.command()
+def report(job: str, url: Url = DEFAULT_URL) -> None:
+    """Print what an evaluation or a reward model has found so far, as JSON."""
+    with _client(url) as client:
+        typer.echo(json.dumps(client.report(job), ensure_ascii=False, indent=1))
 
 
 @app.command()

@@ -73,6 +73,14 @@ class Client:
         """Submit a job; the answer's `resolved` holds what every default became."""
         return _object(self._ask("POST", "/v1/jobs", json=dict(spec)))
 
+    def create_evaluation(self, spec: Mapping[str, Any]) -> Json:
+        """Submit an evaluation; it is a job, and is watched like one."""
+        return _object(self._ask("POST", "/v1/evaluations", json=dict(spec)))
+
+    def report(self, job_id: str) -> Json:
+        """Return what an evaluation or a reward model has found so far."""
+        return _object(self._ask("GET", f"/v1/jobs/{job_id}/report"))
+
     def job(self, job_id: str) -> Json:
         """Return a job as it is now."""
         return _object(self._ask("GET", f"/v1/jobs/{job_id}"))

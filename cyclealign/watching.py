@@ -45,6 +45,8 @@ def _part(job: Json) -> tuple[str, int, int]:
     progress, total = job["progress"], job["progress"]["steps_total"]
     if job["status"] == "queued":
         return WAITING, progress["steps_done"], total
+    if job.get("kind") == "evaluation":
+        return "evaluating", progress["steps_done"], total
     held_out = (job["resolved"].get("held_out") or {}).get("rows", 0)
     scored = progress.get("held_out") or {}
     before = scored.get("before", {}).get("prompts", 0)
