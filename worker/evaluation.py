@@ -13,11 +13,18 @@ from sqlalchemy import Engine
 
 from app.core.models import Job
 from app.core.settings import Settings
-from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
+from app.core.spec.catalogue import (
+    Catalogue,
+    JudgeEntry,
+    ModelEntry,
+    entry_hash,
+    judge_entry,
+)
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec
 from app.core.storage import Store
 from worker import judging
+from worker.answering import Endpoint
 from worker.cycle.events import Event
 from worker.cycle.ports import Judge
 from worker.cycle.strategies import answer_alone, thinking_first, with_examples
@@ -154,6 +161,11 @@ def _speaking(evaluation: Evaluation, spec: ContestantSpec) -> Iterator[Speaking
         max_length=wanted.max_length,
     )
     around = evaluation.around
+    if spec.endpoint is not None:
+        with ExitStack() as stack:
+            judge = _judge(evaluation, JudgeSpec(name=spec.endpoint), stack)
+            yield Endpoint(judge, evaluation.spec.contestants.index(spec))
+        return
     if _facts(evaluation, spec).get("reward_model"):
         yield open_rewarder(FolderModel(_fetched(around, spec)), generation)
         return
@@ -183,10 +195,10 @@ def _fetched(around: Surroundings, spec: ContestantSpec) -> Path:
 def _check_entries(evaluation: Evaluation) -> None:
     """What was resolved must still be what the catalogue offers."""
     resolved, catalogue = evaluation.job.resolved, evaluation.catalogue
-    named = [
-        (one, None if one["model"] is None else catalogue.models.get(one["model"]))
+    named: list[tuple[dict[str, Any], ModelEntry | JudgeEntry | None]] = [
+        (one, catalogue.models.get(one["model"]) or catalogue.judges.get(one["endpoint"]))
         for one in resolved["contestants"]
-        if one["model"] is not None
+        if one["checkpoint"] is None
     ]
     asked = [*evaluation.spec.scorers]
     told = [*resolved["scorers"]]
@@ -196,7 +208,7 @@ def _check_entries(evaluation: Evaluation) -> None:
     entries = [*named, *((t, judge_entry(a, catalogue)) for t, a in zip(told, asked, strict=True))]
     for facts, entry in entries:
         if entry is None or entry_hash(entry) != facts["entry_sha256"]:
-            what = facts.get("model") or facts.get("name")
+            what = facts.get("model") or facts.get("endpoint") or facts.get("name")
             raise Rejected(
                 "catalogue_changed",
                 f"The catalogue's {what!r} is not the one that this evaluation was made for. "

@@ -19,7 +19,7 @@ from app.core.models import (
     new_id,
 )
 from app.core.rewind import EVALUATION
-from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
+from app.core.spec.catalogue import Catalogue, OpenAiJudge, entry_hash, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec, PromptsSpec
 from app.services.catalogue import resolved_judge, traits_of
@@ -134,6 +134,8 @@ def _known(asked: Asked, one: ContestantSpec) -> dict[str, Any]:
             "job_id": row.job_id,
             "reward_model": job.resolved["method"]["type"] == "reward_model",
         }
+    if one.endpoint is not None:
+        return {"entry_sha256": entry_hash(asked.catalogue.judges[one.endpoint])}
     assert one.model is not None
     return {"entry_sha256": entry_hash(asked.catalogue.models[one.model])}
 
@@ -205,23 +207,40 @@ def _pairwise_faults(asked: Asked, labels: list[str]) -> Iterator[FaultAt]:
 
 
 def _contestant_faults(asked: Asked, one: ContestantSpec, pointer: str) -> Iterator[FaultAt]:
-    if (one.model is None) == (one.checkpoint is None):
-        yield _wrong("Give either 'model' or 'checkpoint'.", pointer)
-    elif one.model is not None and one.model not in asked.catalogue.models:
+    if sum(source is not None for source in (one.model, one.checkpoint, one.endpoint)) != 1:
+        yield _wrong("Give one of 'model', 'checkpoint' and 'endpoint'.", pointer)
+    else:
+        yield from _source_faults(asked, one, pointer)
+    if (one.strategy == "icl") is (one.examples is None):
+        yield _wrong("'examples' are for the strategy 'icl', which needs them.", pointer)
+    if one.examples is not None:
+        yield from _example_faults(asked, one, f"{pointer}/examples")
+
+
+def _source_faults(asked: Asked, one: ContestantSpec, pointer: str) -> Iterator[FaultAt]:
+    if one.model is not None and one.model not in asked.catalogue.models:
         message = "No such model; see GET /v1/models."
         yield FaultAt("model_not_allowed", message, f"{pointer}/model")
-    elif one.checkpoint is not None:
-        place = f"{pointer}/checkpoint"
+    if one.endpoint is not None:
+        yield from _endpoint_faults(asked, one.endpoint, f"{pointer}/endpoint")
+    if one.checkpoint is not None:
         answers = None if asked.spec.prompts is None else False
+        place = f"{pointer}/checkpoint"
         fault = checkpoint_fault(
             asked.session, asked.workspace, one.checkpoint, place, reward_model=answers
         )
         if fault is not None:
             yield fault
-    if (one.strategy == "icl") is (one.examples is None):
-        yield _wrong("'examples' are for the strategy 'icl', which needs them.", pointer)
-    if one.examples is not None:
-        yield from _example_faults(asked, one, f"{pointer}/examples")
+
+
+def _endpoint_faults(asked: Asked, name: str, pointer: str) -> Iterator[FaultAt]:
+    if not isinstance(asked.catalogue.judges.get(name), OpenAiJudge):
+        message = "No such judge of type 'openai'; see GET /v1/judges."
+        yield FaultAt("judge_not_allowed", message, pointer)
+    if asked.spec.given is not None:
+        yield _wrong("An endpoint tells no probabilities of 'given' responses.", pointer)
+    if asked.spec.samples_per_prompt > 1:
+        yield _wrong("An endpoint gives one answer; set 'samples_per_prompt' to 1.", pointer)
 
 
 def _example_faults(asked: Asked, one: ContestantSpec, pointer: str) -> Iterator[FaultAt]:

@@ -77,6 +77,16 @@ def test_the_report_of_an_evaluation_that_has_not_begun_is_empty(
             "/contestants/0",
             "inconsistent_parameters",
         ),
+        (
+            {"contestants": [{"label": "a", "endpoint": "rubric"}]},
+            "/contestants/0/endpoint",
+            "judge_not_allowed",
+        ),
+        (
+            {"contestants": [{"label": "a", "endpoint": "paid"}], "samples_per_prompt": 2},
+            "/contestants/0/endpoint",
+            "inconsistent_parameters",
+        ),
         ({"scorers": [{"name": "nobody"}]}, "/scorers/0/name", "judge_not_allowed"),
         ({"scorers": [{"name": "paid"}]}, "/scorers/0", "inconsistent_parameters"),
         (

@@ -337,3 +337,33 @@ def worst_by_the_rubric(task: dict[str, Any]) -> list[int]:
         one["id"]: sum(points(messages, one["response"]).values()) for one in task["candidates"]
     }
     return sorted(worth, key=lambda k: (worth[k], k))
+
+
+def test_an_endpoint_answers_beside_a_model_and_what_it_leaves_out_is_missing(
+    engine: Engine, judge: JudgeServer, compare: Callable[..., str], work: Callable[[], int]
+) -> None:
+    """A filter withholds its answer to the last prompt."""
+
+    def answer(handler: Handler) -> None:
+        asked = handler.asked["messages"][-1]["content"]
+        filtered = asked == f"prompt {PROMPTS - 1}"
+        said = says(None, finish="content_filter") if filtered else says(f"On {asked}: well.")
+        said(handler)
+
+    judge.otherwise = answer
+    job_id = compare(
+        contestants=[TWINS[0], {"label": "remote", "endpoint": "endpoint"}],
+        scorers=[{"name": "rubric"}],
+        pairwise={"judge": {"name": "rubric"}},
+    )
+    assert work() == DONE
+    assert all("response_format" not in post.body for post in judge.posts)
+    local, remote = report_of(engine, job_id).contestants
+    assert (local.answers, local.missing) == (PROMPTS, 0)
+    assert (remote.answers, remote.missing) == (PROMPTS - 1, 1)
+    assert remote.scores[0].missing == 0
+    [duel] = report_of(engine, job_id).comparisons
+    assert duel.winner is None
+    assert duel.record.why == f"1 of {PROMPTS} pairs are not compared yet"
+    texts = {row.text for row in answers(engine, job_id) if row.iteration == 1}
+    assert "On prompt 0: well." in texts

@@ -110,8 +110,8 @@ class OpenAiBox:
         parameters: dict[str, object] = {"max_tokens": endpoint.max_tokens}
         if endpoint.temperature is not None:
             parameters["temperature"] = endpoint.temperature
-        if endpoint.structured:
-            schema = reply_schema(question, allow_ties=endpoint.allow_ties)
+        schema = reply_schema(question, allow_ties=endpoint.allow_ties)
+        if endpoint.structured and schema is not None:
             parameters["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {

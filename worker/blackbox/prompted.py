@@ -18,7 +18,7 @@ from worker.cycle.prompts import (
     ranking_schema,
     reask_messages,
 )
-from worker.cycle.types import Fault, Malformed, Question, Ranked, Reply
+from worker.cycle.types import Dialogue, Fault, Malformed, Question, Ranked, Reply
 
 
 def prompted_request(
@@ -30,29 +30,45 @@ def prompted_request(
     allow_ties: bool,
 ) -> Request:
     """The question as the prompt of a judge; `reask` is the last reply and what was wrong."""
-    ranks = question.form == "rank"
-    messages = (
-        ranking_messages(question, allow_ties=allow_ties) if ranks else pairwise_messages(question)
-    )
-    if reask is not None:
+    template, messages = _asked(question, allow_ties=allow_ties)
+    if reask is not None and question.form != "answer":  # an answer has no form to be told of
         raw, malformed = reask
         messages = reask_messages(messages, raw, malformed)
-    template = TEMPLATE_VERSION if ranks else PAIRWISE_VERSION
     return Request(judge, template, storable_dialogue(messages), parameters)
 
 
-def reply_schema(question: Question, *, allow_ties: bool) -> dict[str, object]:
-    """JSON schema of the reply to a question, for providers of structured output."""
-    if question.form == "rank":
-        return ranking_schema(question, allow_ties=allow_ties)
-    return pairwise_schema(question)
+def _asked(question: Question, *, allow_ties: bool) -> tuple[str, Dialogue]:
+    """The version of the template, and what the model reads."""
+    match question.form:
+        case "rank":
+            return TEMPLATE_VERSION, ranking_messages(question, allow_ties=allow_ties)
+        case "answer":
+            return "answer-1", question.messages
+        case _:
+            return PAIRWISE_VERSION, pairwise_messages(question)
+
+
+def reply_schema(question: Question, *, allow_ties: bool) -> dict[str, object] | None:
+    """JSON schema of the reply to a question, for providers of structured output; None for text."""
+    match question.form:
+        case "rank":
+            return ranking_schema(question, allow_ties=allow_ties)
+        case "answer":
+            return None
+        case _:
+            return pairwise_schema(question)
 
 
 def read_prompted(reply: Reply, question: Question, *, allow_ties: bool) -> Ranked | Malformed:
     """Read a reply strictly; one that was cut or withheld is a fault, parsable or not."""
+    if question.form == "answer" and reply.text.strip() and reply.finish != "content_filter":
+        # a refusal is an answer, and one that the limit cut is what there is of it
+        return Ranked((), teacher=storable(reply.text.strip()), raw=reply.text)
     unfit = _unfit(reply)
     if unfit is not None:
         return unfit
+    if question.form == "answer":
+        return Malformed(Fault.EMPTY, "the reply is empty", reply.text)
     if question.form != "rank":
         return parse_pairwise(reply.text, question)
     answer = parse_reply(

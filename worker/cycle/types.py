@@ -86,8 +86,9 @@ class Question:
     demonstrations: tuple[Demonstration, ...] = ()
     wants_response: bool = False
     """Whether the judge should also write a better answer (the teacher response)."""
-    form: Literal["rank", "compare", "rate"] = "rank"
-    """`compare` and `rate` are of two responses, with a verdict or with scores from 1 to 10."""
+    form: Literal["rank", "compare", "rate", "answer"] = "rank"
+    """`compare` and `rate` are of two responses, with a verdict or with scores from 1 to 10;
+    `answer` asks for a reply to the dialogue itself: the teacher response of an empty ranking."""
 
 
 @dataclass(frozen=True)

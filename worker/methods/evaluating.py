@@ -168,6 +168,8 @@ def _compare(
     asked: list[tuple[Compared, Pending]] = []
     for prompt in prompts:
         for number, (left, right) in enumerate(pairing.pairs):
+            if any(At(ANSWER, prompt.step, who) not in answers for who in (left, right)):
+                continue  # an endpoint may leave a prompt unanswered
             texts = [answers[At(ANSWER, prompt.step, who)][0] for who in (left, right)]
             for order in (0, 1):
                 at = At("compare", prompt.step, 2 * number + order)

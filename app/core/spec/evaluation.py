@@ -26,15 +26,21 @@ class ExamplesSpec(Spec):
 
 
 class ContestantSpec(Spec):
-    """A model of the catalogue, or a checkpoint, and how it is prompted.
+    """A model of the catalogue, a checkpoint or an endpoint, and how it is prompted.
 
-    Reward models answer nothing, so they can only be asked about `given` responses.
+    Reward models answer nothing, so they can only be asked about `given` responses; endpoints tell
+    no probabilities, so they can only answer.
     """
 
     label: LabelName
     model: EntryName | None = None
     checkpoint: CheckpointId | None = Field(
         default=None, description="The final checkpoint of a job."
+    )
+    endpoint: EntryName | None = Field(
+        default=None,
+        description="A judge of the catalogue of type `openai` that answers instead of judging, "
+        "with the entry's own temperature and number of tokens.",
     )
     strategy: Literal["zero_shot", "icl", "cot"] = Field(
         default="zero_shot",
