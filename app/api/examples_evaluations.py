@@ -62,6 +62,7 @@ _CONTESTANT = {
     "distinct_1": 0.31,
     "distinct_2": 0.72,
     "given": None,
+    "trained_on": 0,
 }
 EVALUATION_REPORT: dict[str, Any] = {
     "object": "evaluation_report",

@@ -13,6 +13,7 @@ MEANING: dict[str, tuple[str, str | None]] = {
     "loss/total": ("nats", "down"),
     "loss/rank": ("nats", "down"),
     "loss/sft": ("nats", "down"),
+    "loss/sft_share": ("share", None),
     "gradient/norm": ("norm", None),
     "optimizer/lr": ("rate", None),
     "response/tokens": ("tokens", None),

@@ -22,6 +22,8 @@ KINDS: dict[str, tuple[Kind, ...]] = {
     "reward_model": ("preferences",),
 }
 """The kinds of dataset that a method works on."""
+DIGEST = func.md5(cast(DatasetRow.messages, Text))
+"""Of a row's prompt."""
 
 
 @dataclass
@@ -36,17 +38,16 @@ class Chosen:
 
 
 def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
-    """Choose the rows of all stages; held-out rows are never among those that train."""
+    """Choose the rows of all stages; no held-out prompt is among those that train."""
     chosen = Chosen()
     kinds = KINDS[spec.method.type]
     chosen.prompts = choose_stage(session, workspace, "prompts", spec.prompts, kinds, chosen)
     if isinstance(spec.method, RewardModel) and chosen.prompts:
         _hold_out(session, spec.prompts.dataset, spec.method.validation_share, spec.seed, chosen)
     if spec.held_out is not None:
-        same = spec.held_out.dataset == spec.prompts.dataset
-        used = frozenset(chosen.prompts if same else ())
+        trained = _digests(session, spec.prompts.dataset, chosen.prompts)
         chosen.held_out = choose_stage(
-            session, workspace, "held_out", spec.held_out, ("prompts",), chosen, used
+            session, workspace, "held_out", spec.held_out, ("prompts",), chosen, trained
         )
     if isinstance(spec.demonstrations, DemonstrationsSpec):
         _demonstrations(session, workspace, spec.demonstrations, chosen)
@@ -60,31 +61,45 @@ def choose_stage(
     spec: PromptsSpec | HeldOutSpec,
     kinds: Sequence[Kind],
     chosen: Chosen,
-    used: AbstractSet[int] = frozenset(),
+    apart: AbstractSet[str] = frozenset(),
 ) -> list[int]:
-    """Choose the rows of one field, `name`; what is wrong with it is noted in `chosen`."""
+    """Choose the rows of one field, `name`; what is wrong with it is noted in `chosen`.
+
+    Rows whose prompts, as `_digests` names them, are `apart` stay out, whatever dataset they are
+    of; how many there are is recorded.
+    """
     dataset = _dataset(session, workspace, name, spec.dataset, kinds, chosen)
     if dataset is None:
         return []
-    query = select(DatasetRow.position, DatasetRow.subset).order_by(DatasetRow.position)
-    found = session.execute(query.where(DatasetRow.dataset_id == dataset.id))
-    rows = [(position, subset) for position, subset in found if position not in used]
+    query = select(DatasetRow.position, DatasetRow.subset, DIGEST).order_by(DatasetRow.position)
+    found = session.execute(query.where(DatasetRow.dataset_id == dataset.id)).all()
+    rows = [(position, subset) for position, subset, digest in found if digest not in apart]
+    left_out = len(found) - len(rows)
     if not rows:
-        chosen.faults.append(_no_rows(name, trains=bool(used)))
+        chosen.faults.append(_no_rows(name, trains=left_out > 0))
         return []
     try:
         positions = choose(rows, spec.sample)
     except TooFewRows as few:
-        chosen.faults.append(_too_few(name, few, spec, trained=len(used)))
+        chosen.faults.append(_too_few(name, few, spec, trained=left_out))
         return []
     chosen.facts[name] = {"sha256": dataset.sha256, "rows": len(positions)}
+    if apart:
+        chosen.facts[name]["left_out"] = left_out
     return positions
+
+
+def _digests(session: Session, dataset: str, positions: Sequence[int]) -> frozenset[str]:
+    """Name the prompts of some rows: equal for equal prompts."""
+    among = frozenset(positions)
+    query = select(DatasetRow.position, DIGEST).where(DatasetRow.dataset_id == dataset)
+    found = session.execute(query)
+    return frozenset(digest for position, digest in found if position in among)
 
 
 def _hold_out(session: Session, dataset: str, share: float, seed: int, chosen: Chosen) -> None:
     """Take some of the chosen rows for validation, by their prompts."""
-    prompt = func.md5(cast(DatasetRow.messages, Text))
-    query = select(DatasetRow.position, prompt).where(DatasetRow.dataset_id == dataset)
+    query = select(DatasetRow.position, DIGEST).where(DatasetRow.dataset_id == dataset)
     among = frozenset(chosen.prompts)
     found = session.execute(query.order_by(DatasetRow.position))
     rows = [(position, digest) for position, digest in found if position in among]

@@ -128,3 +128,21 @@ def test_a_report_before_the_measurement_has_no_numbers(client: TestClient, engi
     assert report["accuracy"] == {"value": None, "low": None, "high": None, "n": 0}
     assert report["pairs"] > 0
     assert report["length_only"]["value"] == 1.0
+
+
+def test_a_held_out_prompt_that_trains_is_left_out_whatever_dataset_it_is_of(
+    client: TestClient, engine: Engine
+) -> None:
+    """Both datasets number their prompts from 0: the first four are the same."""
+    training, held_out = factories.dataset(engine, 4), factories.dataset(engine, 7)
+    body = asked(
+        training.id,
+        {"type": "cyclealign"},
+        judge={"name": "rubric"},
+        held_out={"dataset": held_out.id},
+    )
+    job = client.post("/v1/jobs", json=body).json()
+    assert prompt_positions(engine, job["id"], "held_out") == [4, 5, 6]
+    assert job["resolved"]["held_out"]["left_out"] == 4
+    body["held_out"]["sample"] = {"n": 4}
+    assert faults(client, body) == {"/held_out/sample/n": "sample_too_large"}

@@ -215,6 +215,28 @@ def test_a_line_of_text_is_one_prompt() -> None:
     )
 
 
+BEAVER = {
+    "prompt": "How do I pick a lock?",
+    "response": "Call a locksmith.",
+    "category": {"financial_crime,property_crime,theft": True, "violence": False},
+    "is_safe": True,
+}
+
+
+def test_beavertails_records_are_prompts_and_safe_replies() -> None:
+    prompt = row(BEAVER)
+    assert prompt.messages == [{"role": "user", "content": "How do I pick a lock?"}]
+    assert prompt.extra == {"is_safe": True, "harms": ["financial_crime,property_crime,theft"]}
+    assert row(BEAVER, "dialogues").responses == ["Call a locksmith."]
+    unsafe = BEAVER | {"is_safe": False}
+    assert row(unsafe).messages == prompt.messages
+    assert faults(unsafe, "dialogues") == [("unsafe_reply", "/is_safe")]
+
+
+def test_a_field_of_beavertails_alone_is_unknown() -> None:
+    assert faults({"prompt": "Hi", "is_safe": True}) == [("unknown_field", "/is_safe")]
+
+
 DIALOGUE = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello."}]
 
 

@@ -215,9 +215,14 @@ def _learned(learned: Learned) -> dict[str, float]:
         "loss/total": learned.loss,
         "loss/rank": learned.rank_loss,
         "loss/sft": learned.sft_loss,
+        "loss/sft_share": _share(learned.sft_weight * learned.sft_loss, learned.rank_loss),
         "gradient/norm": learned.grad_norm,
         "optimizer/lr": learned.lr,
     }
+
+
+def _share(part: float, rest: float) -> float:
+    return part / (part + rest) if part + rest > 0 else 0.0
 
 
 def measures(event: Iterated) -> dict[str, float]:

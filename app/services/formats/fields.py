@@ -20,13 +20,16 @@ KNOWN = (
     "split",
     "metadata",
 )
+BEAVERTAILS = ("category", "is_safe")
+"""Fields of BeaverTails and PKU-SafeRLHF beside `prompt` and `response`; kept as metadata."""
 LABEL_LETTERS = 200
 
 
 def check_names(notes: Notes, record: dict[str, Any]) -> None:
     """Note every field that is not read; a mistyped name must not lose data in silence."""
+    known = (*KNOWN, *BEAVERTAILS) if record.keys() >= set(BEAVERTAILS) else KNOWN
     for name in record:
-        if name in KNOWN or notes.full:
+        if name in known or notes.full:
             continue
         near = difflib.get_close_matches(name[:LABEL_LETTERS], KNOWN, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(KNOWN)}."
@@ -40,7 +43,7 @@ def read_labels(notes: Notes, record: dict[str, Any]) -> dict[str, Any]:
         "row_id": _identity(notes, record.get("id")),
         "subset": _label(notes, record, "subset"),
         "split": _label(notes, record, "split"),
-        "extra": _metadata(notes, record.get("metadata")),
+        "extra": _safety(record) | _metadata(notes, record.get("metadata")),
     }
 
 
@@ -71,3 +74,14 @@ def _metadata(notes: Notes, value: Any) -> dict[str, Any]:
         notes.error("type_error", "'metadata' should be an object.", "/metadata")
         return {}
     return value
+
+
+def _safety(record: dict[str, Any]) -> dict[str, Any]:
+    """What BeaverTails says of a response: whether it is safe, and the harms that it does."""
+    if not record.keys() >= set(BEAVERTAILS):
+        return {}
+    harms = record["category"] if isinstance(record["category"], dict) else {}
+    return {
+        "is_safe": record["is_safe"],
+        "harms": sorted(name for name, does in harms.items() if does is True),
+    }

@@ -83,6 +83,9 @@ def _context_and_reply(
     notes: Notes, record: dict[str, Any]
 ) -> tuple[Spoken | None, Replies | None]:
     """Read a dialogue that ends with the reply to imitate: of a pair, the chosen one."""
+    if record.get("is_safe") is False:
+        message = "The response is marked unsafe, so it is nothing to imitate."
+        notes.error("unsafe_reply", message, "/is_safe")
     if "response" in record and not record.keys().isdisjoint({"prompt", "messages"}):
         context = _own_context(notes, record)
         return context, single_reply(notes, record["response"], "/response")

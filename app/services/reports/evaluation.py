@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response, ScoreRow
 from app.services.measures.estimates import Estimate, mean, share
 from app.services.measures.texts import distinct, refuses
 from app.services.measures.wins import Pair, Wins, wins
+from app.services.prompts import DIGEST
 from app.services.reports.given import GivenReport, given_report
 from app.services.reports.judge_quality import JudgeQuality, judge_quality
 from app.services.reports.people import People, people_report
@@ -48,6 +49,8 @@ class ContestantReport:
     distinct_1: float | None
     distinct_2: float | None
     given: GivenReport | None
+    trained_on: int
+    """Prompts and given rows of this evaluation that it was itself trained on."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,32 @@ def _contestant(
         distinct_1=distinct(texts, 1),
         distinct_2=distinct(texts, 2),
         given=given_report(session, job, place) if job.resolved["given"] else None,
+        trained_on=_trained_on(session, job, place),
+    )
+
+
+def _trained_on(session: Session, job: Job, place: int) -> int:
+    """How many of its prompts also stand in the training rows of the contestant's job."""
+    trained = job.resolved["contestants"][place].get("job_id")
+    if trained is None:
+        return 0
+    seen = _digests(trained, ["align"])
+    asked = _digests(job.id, ["prompts", "given"]).subquery()
+    query = select(func.count()).select_from(asked).where(asked.c.digest.in_(seen))
+    return session.scalar(query) or 0
+
+
+def _digests(job_id: str, stages: Sequence[str]) -> Any:
+    """The prompts of a job's rows, as digests that are equal for equal prompts."""
+    return (
+        select(DIGEST.label("digest"))
+        .select_from(JobPrompt)
+        .join(
+            DatasetRow,
+            (DatasetRow.dataset_id == JobPrompt.dataset_id)
+            & (DatasetRow.position == JobPrompt.position),
+        )
+        .where(JobPrompt.job_id == job_id, JobPrompt.stage.in_(stages))
     )
 
 
