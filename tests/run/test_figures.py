@@ -10,6 +10,7 @@ from app.core.db import transaction
 from app.core.lease import Lease
 from app.core.models import Metric
 from app.services.metrics import MEANING
+from tests import factories
 from tests.run.conftest import job_of
 from worker.ending import DONE
 from worker.ledger.book import Book
@@ -61,9 +62,7 @@ def test_every_round_of_a_run_has_all_its_figures(
 def test_scoring_held_out_prompts_at_the_end_displaces_no_figure(
     engine: Engine, submit: Callable[..., str], run_here: Callable[..., int]
 ) -> None:
-    plain = submit()
-    run_here()
-    dataset = job_of(engine, plain).resolved["prompts"]["dataset"]
+    dataset = factories.dataset(engine).id
     job_id = submit(held_out={"dataset": dataset}, method={"concurrency": 3})
     assert run_here() == DONE
     found = rounds(engine, job_id)

@@ -22,6 +22,7 @@ from app.core.models import (
     RankingRow,
     Response,
 )
+from tests import factories
 from tests.run.conftest import job_of
 from worker import runner
 from worker.cycle.events import RoundEnded
@@ -85,7 +86,7 @@ def test_held_out_prompts_are_scored_before_and_after_and_train_nothing(
 ) -> None:
     plain = submit()
     run_here()
-    dataset = job_of(engine, plain).resolved["prompts"]["dataset"]
+    dataset = factories.dataset(engine, 6).id
     with_held_out = submit(held_out={"dataset": dataset, "samples_per_prompt": 2})
     run_here()
     held_out = job_of(engine, with_held_out).progress["held_out"]

@@ -13,6 +13,7 @@ from app.core.models import (
     RankingRow,
     Response,
     ScoreRow,
+    run_rows,
 )
 from worker.cycle.contest import JudgedTurn, Stored
 from worker.cycle.types import At, Demonstration, Dialogue, Example, Message, Prompt
@@ -26,16 +27,7 @@ def read_job(engine: Engine, job_id: str) -> Job:
 
 def read_prompts(engine: Engine, job_id: str, stage: str) -> list[Prompt]:
     """Read the run's prompts of a stage (`align` or `held_out`), in order."""
-    query = (
-        select(JobPrompt.step, DatasetRow.messages)
-        .join(
-            DatasetRow,
-            (DatasetRow.dataset_id == JobPrompt.dataset_id)
-            & (DatasetRow.position == JobPrompt.position),
-        )
-        .where(JobPrompt.job_id == job_id, JobPrompt.stage == stage)
-        .order_by(JobPrompt.step)
-    )
+    query = run_rows(job_id, [stage], JobPrompt.step, DatasetRow.messages)
     with transaction(engine) as session:
         return [Prompt(step, _dialogue(messages)) for step, messages in session.execute(query)]
 
@@ -58,16 +50,7 @@ def read_stored(engine: Engine, job_id: str) -> Stored:
 
 def read_examples(engine: Engine, job_id: str, stage: str) -> list[Example]:
     """Read the run's rows of given responses (`align` or `validation`), in order."""
-    query = (
-        select(JobPrompt.step, DatasetRow)
-        .join(
-            DatasetRow,
-            (DatasetRow.dataset_id == JobPrompt.dataset_id)
-            & (DatasetRow.position == JobPrompt.position),
-        )
-        .where(JobPrompt.job_id == job_id, JobPrompt.stage == stage)
-        .order_by(JobPrompt.step)
-    )
+    query = run_rows(job_id, [stage], JobPrompt.step, DatasetRow)
     with transaction(engine) as session:
         return [_example(step, row) for step, row in session.execute(query)]
 

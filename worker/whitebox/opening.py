@@ -95,10 +95,11 @@ def make_trainable(
     total_updates: int,
     seed: int = 0,
     learning: Learning | None = None,
+    head: str | None = None,
 ) -> WhiteBox:
     """Turn a speaker into a policy; the speaker's model is tuned in place and no longer its own.
 
-    `seed` draws the adapters.
+    `seed` draws the adapters. With a `head`, that of a reward model, it learns rewards.
     """
     learning = learning or Learning()
     precision = speaker.generation.precision
@@ -113,13 +114,15 @@ def make_trainable(
         checkpointing=learning.checkpointing,
         merged=learning.merged_sampling,
         packed=learning.packed_weights,
+        head=head,
     )
-    scorer = Scorer(
+    make = Scorer if head is None else RewardScorer
+    scorer = make(
         model,
         precision,
         shared_prompt,
         learning.batch_tokens,
-        plain_head=has_plain_head(model),
+        plain_head=head is None and has_plain_head(model),
         checkpointing=learning.checkpointing,
     )
     start = start_of(scorer) if objective.needs_reference else None
@@ -144,29 +147,17 @@ def make_reward_trainable(
     Raises:
         ModelRejected: there is no reward model of this architecture.
     """
-    learning = learning or Learning()
-    precision = speaker.generation.precision
-    model = reward_model_of(speaker.model, seed)
-    if precision == "bfloat16" and isinstance(tuning, LoraTuning):
-        model.to(torch.bfloat16)
-    shared_prompt = learning.shared_prompt if can_share(model) else "off"
-    tuned = tune(
-        model,
+    reward_model = reward_model_of(speaker.model, seed)
+    return make_trainable(
+        replace(speaker, model=reward_model, sampler=Mute()),
         tuning,
-        seed,
-        checkpointing=learning.checkpointing,
-        packed=learning.packed_weights,
+        objective,
+        optimizer,
+        total_updates=total_updates,
+        seed=seed,
+        learning=replace(learning or Learning(), merged_sampling=False),
         head=HEAD,
     )
-    scorer = RewardScorer(
-        tuned,
-        precision,
-        shared_prompt,
-        learning.batch_tokens,
-        checkpointing=learning.checkpointing,
-    )
-    learner = Learner(scorer, objective, optimizer, total_updates=total_updates)
-    return WhiteBox(replace(speaker, model=tuned, sampler=Mute()), learner)
 
 
 def _end_tokens(model: Any) -> tuple[int, ...]:

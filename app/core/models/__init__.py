@@ -18,6 +18,7 @@ from app.core.models.job import (
     log_event,
 )
 from app.core.models.judging import JudgeCall, JudgeLimit, JudgeQuestion
+from app.core.models.queries import run_rows
 from app.core.models.run import (
     REWOUND,
     AgreementRow,
@@ -64,4 +65,5 @@ __all__ = [
     "allowed_actions",
     "log_event",
     "new_id",
+    "run_rows",
 ]

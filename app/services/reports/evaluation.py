@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response, ScoreRow
+from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response, ScoreRow, run_rows
 from app.services.measures.estimates import Estimate, mean, share
 from app.services.measures.texts import distinct, refuses
 from app.services.measures.wins import Pair, Wins, wins
@@ -115,16 +115,7 @@ def evaluation_report(session: Session, job: Job) -> EvaluationReport:
 
 
 def _read(session: Session, job: Job) -> _Rows:
-    prompts = (
-        select(JobPrompt.step, DatasetRow.subset)
-        .join(
-            DatasetRow,
-            (DatasetRow.dataset_id == JobPrompt.dataset_id)
-            & (DatasetRow.position == JobPrompt.position),
-        )
-        .where(JobPrompt.job_id == job.id, JobPrompt.stage == "prompts")
-        .order_by(JobPrompt.step)
-    )
+    prompts = run_rows(job.id, ["prompts"], JobPrompt.step, DatasetRow.subset)
     subsets = {row.step: row.subset for row in session.execute(prompts)}
     answers: dict[Place, list[Response]] = defaultdict(list)
     for row in session.scalars(_of(Response, job).order_by(Response.k)):
@@ -172,24 +163,11 @@ def _trained_on(session: Session, job: Job, place: int) -> int:
     trained = job.resolved["contestants"][place].get("job_id")
     if trained is None:
         return 0
-    seen = _digests(trained, ["align"])
-    asked = _digests(job.id, ["prompts", "given"]).subquery()
+    digest = DIGEST.label("digest")
+    seen = run_rows(trained, ["align"], digest).order_by(None)
+    asked = run_rows(job.id, ["prompts", "given"], digest).order_by(None).subquery()
     query = select(func.count()).select_from(asked).where(asked.c.digest.in_(seen))
     return session.scalar(query) or 0
-
-
-def _digests(job_id: str, stages: Sequence[str]) -> Any:
-    """The prompts of a job's rows, as digests that are equal for equal prompts."""
-    return (
-        select(DIGEST.label("digest"))
-        .select_from(JobPrompt)
-        .join(
-            DatasetRow,
-            (DatasetRow.dataset_id == JobPrompt.dataset_id)
-            & (DatasetRow.position == JobPrompt.position),
-        )
-        .where(JobPrompt.job_id == job_id, JobPrompt.stage.in_(stages))
-    )
 
 
 def _scores(rows: _Rows, place: int, scorer: str, answers: int, seed: int) -> ScoreTable:

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.models import DatasetRow, Job, JobPrompt, ScoreRow
+from app.core.models import DatasetRow, Job, JobPrompt, ScoreRow, run_rows
 from app.services.measures.estimates import NOTHING, Estimate, resampled, share
 
 
@@ -58,16 +58,7 @@ def given_report(session: Session, job: Job, place: int) -> GivenReport:
 
 
 def _items(session: Session, job: Job) -> dict[int, _Item]:
-    query = (
-        select(JobPrompt.step, DatasetRow)
-        .join(
-            DatasetRow,
-            (DatasetRow.dataset_id == JobPrompt.dataset_id)
-            & (DatasetRow.position == JobPrompt.position),
-        )
-        .where(JobPrompt.job_id == job.id, JobPrompt.stage == "given")
-        .order_by(JobPrompt.step)
-    )
+    query = run_rows(job.id, ["given"], JobPrompt.step, DatasetRow)
     return {
         step: _Item(row.subset, frozenset((row.ranking or [[]])[0]), len(row.responses or []))
         for step, row in session.execute(query)

@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.core.models import DatasetRow, Job, JobPrompt, ScoreRow
+from app.core.models import DatasetRow, Job, JobPrompt, ScoreRow, run_rows
 from app.services.measures.calibration import Bin, bins, expected_error
 from app.services.measures.estimates import Estimate, resampled, share
 
@@ -84,16 +84,7 @@ def reward_report(session: Session, job: Job) -> RewardReport:
 
 
 def _pairs(session: Session, job: Job, stage: str) -> Iterator[Pair]:
-    query = (
-        select(JobPrompt.step, DatasetRow.responses, DatasetRow.ranking)
-        .join(
-            DatasetRow,
-            (DatasetRow.dataset_id == JobPrompt.dataset_id)
-            & (DatasetRow.position == JobPrompt.position),
-        )
-        .where(JobPrompt.job_id == job.id, JobPrompt.stage == stage)
-        .order_by(JobPrompt.step)
-    )
+    query = run_rows(job.id, [stage], JobPrompt.step, DatasetRow.responses, DatasetRow.ranking)
     for step, responses, ranking in session.execute(query):
         for high, group in enumerate(ranking):
             for better in group:
