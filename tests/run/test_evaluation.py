@@ -367,3 +367,18 @@ def test_an_endpoint_answers_beside_a_model_and_what_it_leaves_out_is_missing(
     assert duel.record.why == f"1 of {PROMPTS} pairs are not compared yet"
     texts = {row.text for row in answers(engine, job_id) if row.iteration == 1}
     assert "On prompt 0: well." in texts
+
+
+def test_a_judged_run_s_scores_are_not_the_contestants_own(
+    engine: Engine,
+    compare: Callable[..., str],
+    submit: Callable[..., str],
+    run_here: Callable[..., int],
+    work: Callable[[], int],
+) -> None:
+    run = submit()
+    assert run_here() == DONE
+    job_id = compare(judged=run, scorers=[{"name": "rubric"}])
+    assert work() == DONE
+    for one in report_of(engine, job_id).contestants:
+        assert (one.scores[0].total.n, one.scores[0].missing) == (PROMPTS, 0)

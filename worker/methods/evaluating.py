@@ -4,16 +4,31 @@ Nothing here changes a weight, so every row is a function of its place: a run th
 stop answers, scores and compares only what is not yet stored. Each pair is shown in both orders.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal, Protocol, TypeVar
 
 from worker.cycle.contest import ANSWER, GIVEN, JUDGED, JudgedTurn, Stored
 from worker.cycle.events import Answered, Compared, Event, Phase, Rated, Valued
 from worker.cycle.ports import Judge, Pending, SampleRequest
 from worker.cycle.seeds import sampling_seed
-from worker.cycle.types import At, Dialogue, Example, Prompt, Question, Ranked, Sample
+from worker.cycle.types import (
+    At,
+    Dialogue,
+    Example,
+    Prompt,
+    Question,
+    Ranked,
+    Sample,
+    Verdict,
+)
+
+T = TypeVar("T")
+IN_FLIGHT = 256
+"""Questions on their way at once; a judge's own limit of concurrency is below."""
 
 
 class Speaking(Protocol):
@@ -135,28 +150,31 @@ def _score(
     prompts: Sequence[Prompt], name: str, judge: Judge, left: Mapping[At, tuple[str, ...]]
 ) -> Iterator[Rated]:
     by_step = {prompt.step: prompt for prompt in prompts}
-    asked: list[tuple[At, Pending]] = []
-    for at, texts in left.items():
+
+    def ask(at: At, texts: tuple[str, ...]) -> Pending:
         place = At(f"score:{name}", at.step, at.iteration)
-        question = Question(by_step[at.step].messages, texts)
-        asked.append((at, judge.submit(place, question)))
-    for at, pending in asked:
-        verdict = pending.result()
-        scores = verdict.scores if isinstance(verdict, Ranked) else None
-        yield Rated(at, name, verdict, scores or ())
+        return judge.submit(place, Question(by_step[at.step].messages, texts))
+
+    for at, verdict in in_flight((at, partial(ask, at, texts)) for at, texts in left.items()):
+        yield _rated(at, name, verdict)
 
 
 def _second_opinion(
     judged: Sequence[JudgedTurn], name: str, judge: Judge, stored: Stored
 ) -> Iterator[Rated]:
-    for turn in judged:
-        at = At(JUDGED, turn.step, turn.iteration)
-        if (at, name) in stored.rated:
-            continue
+    def ask(turn: JudgedTurn) -> Pending:
         place = At(f"{JUDGED}:{name}", turn.step, turn.iteration)
-        verdict = judge.submit(place, Question(turn.messages, turn.responses)).result()
-        scores = verdict.scores if isinstance(verdict, Ranked) else None
-        yield Rated(at, name, verdict, scores or ())
+        return judge.submit(place, Question(turn.messages, turn.responses))
+
+    places = [(At(JUDGED, turn.step, turn.iteration), turn) for turn in judged]
+    left = [(at, turn) for at, turn in places if (at, name) not in stored.rated]
+    for at, verdict in in_flight((at, partial(ask, turn)) for at, turn in left):
+        yield _rated(at, name, verdict)
+
+
+def _rated(at: At, name: str, verdict: Verdict) -> Rated:
+    scores = verdict.scores if isinstance(verdict, Ranked) else None
+    return Rated(at, name, verdict, scores or ())
 
 
 def _compare(
@@ -165,7 +183,18 @@ def _compare(
     answers: Mapping[At, tuple[str, ...]],
     compared: frozenset[At],
 ) -> Iterator[Compared]:
-    asked: list[tuple[Compared, Pending]] = []
+    looks = _looks(prompts, pairing, answers, compared)
+    for blank, verdict in in_flight(looks):
+        yield replace(blank, verdict=verdict)
+
+
+def _looks(
+    prompts: Sequence[Prompt],
+    pairing: Pairing,
+    answers: Mapping[At, tuple[str, ...]],
+    compared: frozenset[At],
+) -> Iterator[tuple[Compared, Callable[[], Pending]]]:
+    """Every look that is still to be taken, with how to ask for it."""
     for prompt in prompts:
         for number, (left, right) in enumerate(pairing.pairs):
             if any(At(ANSWER, prompt.step, who) not in answers for who in (left, right)):
@@ -178,8 +207,19 @@ def _compare(
                 shown = tuple(texts[::-1] if order else texts)
                 question = Question(prompt.messages, shown, form=pairing.form)
                 blank = Compared(at, left, right, swapped=bool(order), verdict=None)
-                asked.append((blank, pairing.judge.submit(at, question)))
-    for blank, pending in asked:
-        yield Compared(
-            blank.at, blank.left, blank.right, swapped=blank.swapped, verdict=pending.result()
-        )
+                yield blank, partial(pairing.judge.submit, at, question)
+
+
+def in_flight(asks: Iterable[tuple[T, Callable[[], Pending]]]) -> Iterator[tuple[T, Verdict]]:
+    """Ask one after the other, so many at once; yield each verdict in order, as soon as it is here.
+
+    What a judge answers in place is yielded before the next is asked.
+    """
+    waiting: deque[tuple[T, Pending]] = deque()
+    for what, ask in asks:
+        waiting.append((what, ask()))
+        while waiting and (len(waiting) > IN_FLIGHT or waiting[0][1].done()):
+            first, pending = waiting.popleft()
+            yield first, pending.result()
+    for what, pending in waiting:
+        yield what, pending.result()

@@ -121,7 +121,8 @@ def _read(session: Session, job: Job) -> _Rows:
     for row in session.scalars(_of(Response, job).order_by(Response.k)):
         answers[row.step, row.iteration].append(row)
     scores: dict[tuple[str, Place], list[float]] = defaultdict(list)
-    for one in session.scalars(_of(ScoreRow, job).order_by(ScoreRow.k)):
+    of_answers = _of(ScoreRow, job).where(ScoreRow.stage == "answer")
+    for one in session.scalars(of_answers.order_by(ScoreRow.k)):
         if one.value is not None:
             scores[one.scorer, (one.step, one.iteration)].append(one.value)
     looks: dict[tuple[int, int], dict[int, dict[bool, ComparisonRow]]] = defaultdict(
