@@ -96,10 +96,7 @@ def submit(
     """Submit a job and print its id. With --wait the exit code is 0 only if it succeeded."""
     body = _read_spec(spec)
     with _client(url) as client:
-        job = client.create_job(body)
-        typer.echo(job["id"])
-        if wait:
-            _wait(client, job["id"])
+        _follow(client, client.create_job(body), wait=wait)
 
 
 @app.command()
@@ -111,10 +108,7 @@ def evaluate(
     """Submit an evaluation and print its id; `report` tells what it finds."""
     body = _read_spec(spec)
     with _client(url) as client:
-        job = client.create_evaluation(body)
-        typer.echo(job["id"])
-        if wait:
-            _wait(client, job["id"])
+        _follow(client, client.create_evaluation(body), wait=wait)
 
 
 @app.command()
@@ -186,6 +180,12 @@ def _read_spec(spec: str) -> Json:
     if not isinstance(body, dict):
         raise typer.BadParameter("not a JSON object")
     return body
+
+
+def _follow(client: Any, job: Json, *, wait: bool) -> None:
+    typer.echo(job["id"])
+    if wait:
+        _wait(client, job["id"])
 
 
 def _wait(client: Any, job_id: str) -> None:

@@ -17,31 +17,27 @@ from app.core.spec.catalogue import (
     Catalogue,
     JudgeEntry,
     ModelEntry,
-    entry_hash,
     judge_entry,
 )
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec
 from app.core.storage import Store
-from worker import judging
 from worker.answering import Endpoint
 from worker.cycle.events import Event
 from worker.cycle.ports import Judge
 from worker.cycle.strategies import answer_alone, thinking_first, with_examples
 from worker.cycle.types import Dialogue
 from worker.ending import DONE, STOPPED
-from worker.failure import Rejected
-from worker.judges import Surroundings, build_judge
+from worker.judges import Surroundings, open_judge, surroundings
 from worker.ledger import inputs
 from worker.ledger.book import Book
-from worker.ledger.fetching import fetch_whole_model
 from worker.methods.evaluating import Contestant, EvaluationConfig, Pairing, Speaking, evaluate
-from worker.parts import build_sampler, build_source
+from worker.parts import build_sampler, build_source, generation_of
+from worker.unchanged import require_unchanged
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
 from worker.whitebox.reader import open_reader
 from worker.whitebox.rewarder import open_rewarder
-from worker.whitebox.sample import Generation
 
 ROWS = 32
 """Answers sampled at once."""
@@ -63,9 +59,8 @@ class Evaluation:
     @property
     def around(self) -> Surroundings:
         """What judges and contestants are built in."""
-        cache = (self.settings.data_dir / "models").absolute()
-        fetch = partial(fetch_whole_model, self.engine, self.store, cache)
-        return Surroundings(self.catalogue, cache, self.stopping.is_set, fetch)
+        interrupted = self.stopping.is_set
+        return surroundings(self.settings, self.catalogue, self.engine, self.store, interrupted)
 
 
 def read_evaluation(job: Job) -> EvaluationSpec:
@@ -87,7 +82,7 @@ def run(evaluation: Evaluation, most_events: int | None = None) -> int:
 
 def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
     spec = evaluation.spec
-    scorers = {_name(one): _judge(evaluation, one, stack) for one in spec.scorers}
+    scorers = {one.known_as: _judge(evaluation, one, stack) for one in spec.scorers}
     engine, job_id = evaluation.engine, evaluation.job.id
     return evaluate(
         inputs.read_prompts(engine, job_id, "prompts"),
@@ -111,22 +106,9 @@ def _pairing(evaluation: Evaluation, stack: ExitStack) -> Pairing | None:
     return Pairing(_judge(evaluation, asked.judge, stack), pairs, asked.form)
 
 
-def _name(judge: JudgeSpec) -> str:
-    return judge.name or str(judge.checkpoint)
-
-
 def _judge(evaluation: Evaluation, spec: JudgeSpec, stack: ExitStack) -> Judge:
-    entry = judge_entry(spec, evaluation.catalogue)
-    assert entry is not None
-    opened = judging.open_judge(
-        build_judge(entry, evaluation.around),
-        entry,
-        _name(spec),
-        evaluation.book,
-        interrupted=evaluation.stopping.is_set,
-        stop_grace_seconds=evaluation.settings.stop_grace_seconds,
-    )
-    return stack.enter_context(opened)
+    grace = evaluation.settings.stop_grace_seconds
+    return stack.enter_context(open_judge(spec, evaluation.around, evaluation.book, grace))
 
 
 def _contestant(evaluation: Evaluation, spec: ContestantSpec) -> Contestant:
@@ -154,12 +136,7 @@ def _strategy(
 def _speaking(evaluation: Evaluation, spec: ContestantSpec) -> Iterator[Speaking]:
     """Load the contestant; it is let go of before the next one is loaded."""
     wanted = evaluation.spec.generation
-    generation = Generation(
-        temperature=wanted.temperature,
-        top_p=wanted.top_p,
-        max_new_tokens=wanted.max_new_tokens,
-        max_length=wanted.max_length,
-    )
+    generation = generation_of(wanted)
     around = evaluation.around
     if spec.endpoint is not None:
         with ExitStack() as stack:
@@ -195,7 +172,7 @@ def _fetched(around: Surroundings, spec: ContestantSpec) -> Path:
 def _check_entries(evaluation: Evaluation) -> None:
     """What was resolved must still be what the catalogue offers."""
     resolved, catalogue = evaluation.job.resolved, evaluation.catalogue
-    named: list[tuple[dict[str, Any], ModelEntry | JudgeEntry | None]] = [
+    contestants: list[tuple[dict[str, Any], ModelEntry | JudgeEntry | None]] = [
         (one, catalogue.models.get(one["model"]) or catalogue.judges.get(one["endpoint"]))
         for one in resolved["contestants"]
         if one["checkpoint"] is None
@@ -205,12 +182,8 @@ def _check_entries(evaluation: Evaluation) -> None:
     if evaluation.spec.pairwise is not None:
         asked.append(evaluation.spec.pairwise.judge)
         told.append(resolved["pairwise"]["judge"])
-    entries = [*named, *((t, judge_entry(a, catalogue)) for t, a in zip(told, asked, strict=True))]
+    judges = zip(told, (judge_entry(one, catalogue) for one in asked), strict=True)
+    entries = [*contestants, *judges]
     for facts, entry in entries:
-        if entry is None or entry_hash(entry) != facts["entry_sha256"]:
-            what = facts.get("model") or facts.get("endpoint") or facts.get("name")
-            raise Rejected(
-                "catalogue_changed",
-                f"The catalogue's {what!r} is not the one that this evaluation was made for. "
-                "Restore the entry or submit the evaluation anew.",
-            )
+        named = facts.get("model") or facts.get("endpoint") or facts.get("name")
+        require_unchanged("entry", str(named), entry, facts["entry_sha256"])

@@ -2,10 +2,15 @@
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
+from sqlalchemy import Engine
+
+from app.core.settings import Settings
 from app.core.spec.catalogue import (
     Catalogue,
     JudgeEntry,
@@ -16,7 +21,11 @@ from app.core.spec.catalogue import (
     RewardModelJudge,
     RubricJudge,
     entry_hash,
+    judge_entry,
 )
+from app.core.spec.job import JudgeSpec
+from app.core.storage import Store
+from worker import judging
 from worker.blackbox.failures import CredentialRejected
 from worker.blackbox.local_lm import LocalLmBox
 from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
@@ -24,6 +33,9 @@ from worker.blackbox.recorded import RecordedBox, read_recording
 from worker.blackbox.reward_model import RewardBox
 from worker.blackbox.rubric import RubricBox
 from worker.blackbox.types import BlackBox
+from worker.cycle.ports import Judge
+from worker.ledger.book import Book
+from worker.ledger.fetching import fetch_whole_model
 from worker.parts import build_source
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
@@ -36,7 +48,7 @@ LOCAL_JUDGE_CONTEXT = 2048
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What judges are built in."""
+    """What judges and contestants are built in."""
 
     catalogue: Catalogue
     cache: Path
@@ -44,6 +56,40 @@ class Surroundings:
     interrupted: Callable[[], bool]
     fetch: Callable[[str], Path]
     """Gives the folder of a checkpoint's whole model."""
+
+
+def surroundings(
+    settings: Settings,
+    catalogue: Catalogue,
+    engine: Engine,
+    store: Store,
+    interrupted: Callable[[], bool],
+) -> Surroundings:
+    """Those of a job on this machine."""
+    cache = model_cache(settings)
+    fetch = partial(fetch_whole_model, engine, store, cache)
+    return Surroundings(catalogue, cache, interrupted, fetch)
+
+
+def model_cache(settings: Settings) -> Path:
+    """Where converted models and fetched checkpoints are kept."""
+    return (settings.data_dir / "models").absolute()
+
+
+def open_judge(
+    spec: JudgeSpec, around: Surroundings, book: Book, stop_grace_seconds: float
+) -> AbstractContextManager[Judge]:
+    """Open a judge that a job names, asked through the ledger of its book."""
+    entry = judge_entry(spec, around.catalogue)
+    assert entry is not None
+    return judging.open_judge(
+        build_judge(entry, around),
+        entry,
+        spec.known_as,
+        book,
+        interrupted=around.interrupted,
+        stop_grace_seconds=stop_grace_seconds,
+    )
 
 
 def build_judge(entry: JudgeEntry, around: Surroundings) -> BlackBox:

@@ -43,6 +43,7 @@ from worker.whitebox.opening import (
     open_speaker,
 )
 from worker.whitebox.policy import WhiteBox
+from worker.whitebox.precision import Precision
 from worker.whitebox.sample import Generation
 from worker.whitebox.schedule import OptimizerConfig
 from worker.whitebox.tuning import FullTuning, LoraTuning, Tuning
@@ -135,18 +136,11 @@ def build_policy(
     spec: JobSpec, entry: ModelEntry, *, steps: int, cache: Path, interrupted: Callable[[], bool]
 ) -> WhiteBox:
     """Load the white box and make it trainable; `steps` bounds the schedule."""
-    generation = Generation(
-        temperature=spec.generation.temperature,
-        top_p=spec.generation.top_p,
-        max_new_tokens=spec.generation.max_new_tokens,
-        max_length=spec.generation.max_length,
-        precision=spec.model.precision,
-    )
     make = make_reward_trainable if isinstance(spec.method, RewardModel) else make_trainable
     return make(
         open_speaker(
             build_source(entry),
-            generation,
+            generation_of(spec.generation, spec.model.precision),
             chat=entry.chat,
             cache=cache,
             make_sampler=build_sampler(spec.generation),
@@ -164,6 +158,17 @@ def build_policy(
             merged_sampling=spec.engine.merged_sampling,
             packed_weights=_packed(spec.engine.packed_weights),
         ),
+    )
+
+
+def generation_of(spec: GenerationSpec, precision: Precision = "float32") -> Generation:
+    """Return how a model is sampled."""
+    return Generation(
+        temperature=spec.temperature,
+        top_p=spec.top_p,
+        max_new_tokens=spec.max_new_tokens,
+        max_length=spec.max_length,
+        precision=precision,
     )
 
 

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import assert_never
 
 from sqlalchemy import Engine
 
 from app.core.models import Job
 from app.core.settings import Settings
-from app.core.spec.catalogue import Catalogue, judge_entry
+from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import DemonstrationsSpec, JobSpec
 from app.core.spec.method import CycleAlign, Ranking, RewardModel, SupervisedFineTuning
-from worker import judging, parts, rank
+from worker import judges, parts, rank
 from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.events import Event, Iterated
 from worker.cycle.health import Thresholds, Watch
@@ -24,11 +23,10 @@ from worker.cycle.meter import metered_judge, metered_policy
 from worker.cycle.ports import Answers, Judge, Policy, State
 from worker.cycle.types import Demonstration, Prompt
 from worker.failure import Rejected
-from worker.judges import Surroundings, build_judge
+from worker.judges import model_cache, surroundings
 from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.checkpoints import Shelf
-from worker.ledger.fetching import fetch_whole_model
 from worker.methods.cyclealign import cyclealign
 from worker.methods.held_out import score_held_out
 from worker.methods.offline import Evaluate, offline
@@ -53,29 +51,15 @@ class Run:
     catalogue: Catalogue
     stopping: threading.Event
 
-    @property
-    def cache(self) -> Path:
-        """Where converted models and fetched checkpoints are kept."""
-        return (self.settings.data_dir / "models").absolute()
-
 
 def open_judge(run: Run) -> AbstractContextManager[Judge | None]:
     """Open the judge, if the job has one."""
     asked = run.spec.judge
     if asked is None:
         return nullcontext()
-    entry = judge_entry(asked, run.catalogue)
-    assert entry is not None
     interrupted = run.stopping.is_set
-    fetch = partial(fetch_whole_model, run.engine, run.shelf.store, run.cache)
-    return judging.open_judge(
-        build_judge(entry, Surroundings(run.catalogue, run.cache, interrupted, fetch)),
-        entry,
-        asked.name or str(asked.checkpoint),
-        run.book,
-        interrupted=interrupted,
-        stop_grace_seconds=run.settings.stop_grace_seconds,
-    )
+    around = surroundings(run.settings, run.catalogue, run.engine, run.shelf.store, interrupted)
+    return judges.open_judge(asked, around, run.book, run.settings.stop_grace_seconds)
 
 
 def open_policy(run: Run) -> AbstractContextManager[WhiteBox]:
@@ -84,7 +68,7 @@ def open_policy(run: Run) -> AbstractContextManager[WhiteBox]:
         run.job.resolved,
         run.catalogue.models[run.spec.model.name].model_dump(mode="json"),
         steps=run.job.steps_total,
-        cache=str(run.cache),
+        cache=str(model_cache(run.settings)),
         threads=run.settings.threads,
     )
     return rank.open_policy(order, run.stopping.is_set)

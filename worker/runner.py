@@ -27,9 +27,6 @@ from app.core.rewind import EVALUATION
 from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import (
     Catalogue,
-    JudgeEntry,
-    ModelEntry,
-    entry_hash,
     judge_entry,
     load_catalogue,
 )
@@ -46,6 +43,7 @@ from worker.ledger.book import Book
 from worker.ledger.card import model_card
 from worker.ledger.checkpoints import Shelf
 from worker.recipe import Run
+from worker.unchanged import require_unchanged
 from worker.whitebox.checkpoint import load_training_state, save_checkpoint
 from worker.whitebox.policy import WhiteBox
 
@@ -114,21 +112,11 @@ def open_run(lease: Lease, stopping: threading.Event) -> Run:
 
 
 def _check_entries(job: Job, spec: JobSpec, catalogue: Catalogue) -> None:
-    named: list[tuple[str, str, ModelEntry | JudgeEntry | None]] = [
-        ("model", spec.model.name, catalogue.models.get(spec.model.name))
-    ]
+    told, name = job.resolved, spec.model.name
+    require_unchanged("model", name, catalogue.models.get(name), told["model"]["entry_sha256"])
     if spec.judge is not None:
-        judge = spec.judge.name or str(spec.judge.checkpoint)
-        named.append(("judge", judge, judge_entry(spec.judge, catalogue)))
-    for kind, name, entry in named:
-        if entry is None:
-            raise Rejected(f"{kind}_not_in_catalogue", f"The catalogue has no {kind} {name!r}.")
-        if entry_hash(entry) != job.resolved[kind]["entry_sha256"]:
-            raise Rejected(
-                "catalogue_changed",
-                f"The catalogue's {kind} {name!r} is not the one that this job was made for. "
-                "Restore the entry or submit the job anew.",
-            )
+        entry, sha256 = judge_entry(spec.judge, catalogue), told["judge"]["entry_sha256"]
+        require_unchanged("judge", spec.judge.known_as, entry, sha256)
 
 
 def run(run: Run, most_events: int | None = None) -> int:

@@ -1,6 +1,6 @@
 """What checks of a job's fields among themselves are written with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,6 +30,16 @@ def value_at(values: Mapping[str, Any], path: Path) -> Any:
 def inconsistent(path: Path, message: str) -> FaultAt:
     """A field that another one contradicts."""
     return FaultAt("inconsistent_parameters", message, f"/{'/'.join(path)}")
+
+
+def length_faults(generation: Mapping[str, Any]) -> Iterator[FaultAt]:
+    """Yield what is wrong with the lengths of sampling, in tokens."""
+    if generation["max_new_tokens"] >= generation["max_length"]:
+        yield inconsistent(
+            ("generation", "max_new_tokens"),
+            "'generation.max_new_tokens' leaves no room for a prompt in 'generation.max_length', "
+            "which counts prompt and response together.",
+        )
 
 
 def require_none(faults: Sequence[FaultAt]) -> None:

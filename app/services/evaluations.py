@@ -23,7 +23,7 @@ from app.core.spec.catalogue import Catalogue, OpenAiJudge, entry_hash, judge_en
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec, PromptsSpec
 from app.services.catalogue import resolved_judge, traits_of
-from app.services.consistency import require_none
+from app.services.consistency import length_faults, require_none
 from app.services.entries import checkpoint_fault, judge_fault
 from app.services.formats.rows import Kind
 from app.services.prompts import Chosen, add_stages, choose_stage, ready_rows
@@ -65,7 +65,7 @@ def _stages(spec: EvaluationSpec) -> Iterator[tuple[str, PromptsSpec, tuple[Kind
         yield "given", spec.given, ("preferences", "dialogues")
 
 
-def pairs_of(spec: EvaluationSpec) -> list[tuple[int, int]]:
+def _pairs(spec: EvaluationSpec) -> list[tuple[int, int]]:
     """Who is compared with whom, by their places: the baseline stands left."""
     if spec.pairwise is None:
         return []
@@ -78,7 +78,7 @@ def pairs_of(spec: EvaluationSpec) -> list[tuple[int, int]]:
 
 def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
     spec = asked.spec
-    pairs = pairs_of(spec)
+    pairs = _pairs(spec)
     looks = len(spec.contestants) * (1 + len(spec.scorers)) + 2 * len(pairs)
     total = looks * rows.get("prompts", 0) + len(spec.contestants) * rows.get("given", 0)
     total += len(spec.scorers) * _rankings(asked)
@@ -160,10 +160,7 @@ def _faults(asked: Asked) -> Iterator[FaultAt]:
         yield from _contestant_faults(asked, one, f"/contestants/{place}")
     for place, scorer in enumerate(spec.scorers):
         yield from _scorer_faults(asked, scorer, f"/scorers/{place}")
-    generation = spec.generation
-    if generation.max_new_tokens >= generation.max_length:
-        message = "'max_new_tokens' leaves no room for a prompt in 'max_length'."
-        yield _wrong(message, "/generation/max_new_tokens")
+    yield from length_faults(spec.generation.model_dump())
     yield from _pairwise_faults(asked, labels)
 
 

@@ -7,7 +7,7 @@ from app.core.errors import FaultAt
 from app.core.spec.job import JobSpec
 from app.core.spec.method import CycleAlign
 from app.services.catalogue import Traits, resolved_judge, resolved_model
-from app.services.consistency import Path, explicit, inconsistent, value_at
+from app.services.consistency import Path, explicit, inconsistent, length_faults, value_at
 from app.services.cycle_rules import cycle_faults, not_applicable
 from app.services.entries import Entries
 from app.services.offline_rules import offline_faults
@@ -42,7 +42,7 @@ def spec_faults(spec: JobSpec, entries: Entries) -> Iterator[FaultAt]:
         yield FaultAt("model_not_allowed", "No such model; see GET /v1/models.", "/model/name")
     yield from entries.faults
     values = settled(spec)
-    yield from _length_faults(values)
+    yield from length_faults(values["generation"])
     yield from _rank_faults(values)
     yield from _held_out_faults(spec, entries.traits)
     match spec.method:
@@ -61,16 +61,6 @@ def _preset_faults(spec: JobSpec) -> Iterator[FaultAt]:
             yield inconsistent(
                 path, f"{name!r} contradicts 'preset', which pins it to {pinned}. Leave one out."
             )
-
-
-def _length_faults(values: dict[str, Any]) -> Iterator[FaultAt]:
-    generation = values["generation"]
-    if generation["max_new_tokens"] >= generation["max_length"]:
-        yield inconsistent(
-            ("generation", "max_new_tokens"),
-            "'generation.max_new_tokens' leaves no room for a prompt in 'generation.max_length', "
-            "which counts prompt and response together.",
-        )
 
 
 def _held_out_faults(spec: JobSpec, traits: Traits | None) -> Iterator[FaultAt]:

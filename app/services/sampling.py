@@ -43,9 +43,9 @@ def _smallest(pool: Sequence[int], sample: SampleSpec) -> list[int]:
     return sorted(pool, key=lambda position: draw(sample.seed, position))[: sample.n]
 
 
-def draw(seed: int, position: int) -> str:
-    """Return the row's lot."""
-    return hashlib.sha256(f"{seed}:{position}".encode()).hexdigest()
+def draw(seed: int, what: int | str) -> str:
+    """Return the lot of a row or of anything else, in hexadecimal."""
+    return hashlib.sha256(f"{seed}:{what}".encode()).hexdigest()
 
 
 def split(rows: Sequence[tuple[int, str]], share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -68,14 +68,10 @@ def split(rows: Sequence[tuple[int, str]], share: float, seed: int) -> tuple[lis
     if len(prompts) < MIN_PROMPTS:
         raise TooFewRows(len(prompts))
     held: list[int] = []
-    lots = sorted(prompts, key=lambda prompt: _lot(seed, prompt))
+    lots = sorted(prompts, key=lambda prompt: draw(seed, prompt))
     for prompt in lots[:-1]:
         if len(held) >= share * len(rows):
             break
         held += prompts[prompt]
     out = frozenset(held)
     return [position for position, _ in rows if position not in out], sorted(held)
-
-
-def _lot(seed: int, prompt: str) -> str:
-    return hashlib.sha256(f"{seed}:{prompt}".encode()).hexdigest()

@@ -1,6 +1,5 @@
 """People compare answers blind: nobody is told whose they are, and their order is random."""
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from app.core.models import Job, Response, Vote
 from app.core.rewind import EVALUATION
 from app.services import jobs
 from app.services.runs import prompts_at
+from app.services.sampling import draw
 
 Choice = Literal["first", "second", "tie"]
 
@@ -103,7 +103,7 @@ def is_swapped(job: Job, rater: str, step: int, pair: int) -> bool:
 
 
 def _lot(job: Job, rater: str, step: int, pair: int) -> str:
-    return hashlib.sha256(f"{job.id}:{job.seed}:{rater}:{step}:{pair}".encode()).hexdigest()
+    return draw(job.seed, f"{job.id}:{rater}:{step}:{pair}")
 
 
 def _verdict(choice: Choice, *, swapped: bool) -> str:

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -12,8 +13,12 @@ from app.core.lease import Lease, claim
 from app.core.models import Dataset, DatasetRow, Job, new_id
 from app.core.settings import get_settings
 from app.core.spec.catalogue import load_catalogue
+from app.core.spec.evaluation import EvaluationSpec
 from app.core.spec.job import JobSpec
-from app.services import jobs
+from app.services import evaluations, jobs
+from tests import factories
+from tests.judge_server import JudgeServer, running_judge
+from tests.run import contests
 from tests.stack.jobs import PROMPTS, small_job
 from tests.stack.running import write_catalogue
 from tests.tiny import tiny_model_folder
@@ -82,6 +87,41 @@ def run_here(take: Callable[[], Lease]) -> Callable[..., int]:
         return runner.run(opened)
 
     return run_one
+
+
+@pytest.fixture
+def compare(operator: Path, engine: Engine) -> Callable[..., str]:
+    """Submit a small evaluation; returns its id."""
+
+    def submit(**changes: Any) -> str:
+        subsets = ("harmless", "helpful", "helpful")
+        values = {
+            "prompts": {"dataset": factories.dataset(engine, contests.PROMPTS, subsets=subsets).id},
+            "contestants": contests.TWINS,
+            "generation": {"max_new_tokens": 8, "max_length": 256},
+            "seed": 7,
+            **changes,
+        }
+        spec = EvaluationSpec.model_validate(values)
+        with transaction(engine) as session:
+            found = load_catalogue(operator)
+            return evaluations.submit(session, "ws_default", spec, found).id
+
+    return submit
+
+
+@pytest.fixture
+def work(take: Callable[[], Lease]) -> Callable[[], int]:
+    return lambda: runner.work(take(), threading.Event())
+
+
+@pytest.fixture
+def judge(operator: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JudgeServer]:
+    """An OpenAI-compatible judge of the catalogue."""
+    monkeypatch.setenv("JUDGE_KEY", "sk-1")
+    with running_judge() as server:
+        write_catalogue(operator.parent, tmp_path / "tiny", server.url)
+        yield server
 
 
 def job_of(engine: Engine, job_id: str) -> Job:

@@ -61,7 +61,12 @@ class RewardBox:
             return Malformed(Fault.MISSING, "there is not one reward a response", reply.text)
         return Ranked(
             from_scores(dict(enumerate(rewards))),
-            scores=tuple(1 / (1 + math.exp(-reward)) for reward in rewards),
+            scores=tuple(map(sigmoid, rewards)),
             why={"rewards": rewards},
             raw=reply.text,
         )
+
+
+def sigmoid(reward: float) -> float:
+    """1 / (1 + e^-reward), by the hyperbolic tangent, which no reward makes overflow."""
+    return (1 + math.tanh(reward / 2)) / 2

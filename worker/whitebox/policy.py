@@ -10,7 +10,7 @@ from worker.whitebox.chat import Chat
 from worker.whitebox.decode import Decoding
 from worker.whitebox.errors import NoRoom
 from worker.whitebox.learn import Learner, Lesson
-from worker.whitebox.sample import Drawn, Generation, Row, Sampler, never
+from worker.whitebox.sample import Drawn, Generation, Row, Sampler, never, texts_of
 from worker.whitebox.start import adapters_start
 from worker.whitebox.strips import Texts
 
@@ -149,11 +149,10 @@ class WhiteBox:
 
     def lesson(self, ranking: TrainingRanking) -> Lesson:
         """The ranking in tokens; a teacher response is tokenised and cut to the room there is."""
-        prompt = self.speaker.prompt_ids(ranking.prompt.messages)
-        room = self.speaker.generation.max_length - len(prompt)
-        responses = tuple(
-            self.speaker.chat.response_ids(text, room) if tokens is None else tokens
+        responses = [
+            text if tokens is None else tokens
             for text, tokens in zip(ranking.texts, ranking.tokens, strict=True)
-        )
-        texts = Texts(prompt, responses)
+        ]
+        speaker, messages = self.speaker, ranking.prompt.messages
+        texts = texts_of(speaker.chat, speaker.generation, messages, responses)
         return Lesson(texts, ranking.groups, ranking.target, ranking.scores)

@@ -7,8 +7,8 @@ from worker.cycle.ports import SampleRequest
 from worker.cycle.types import Dialogue, Sample
 from worker.whitebox.attention import can_share
 from worker.whitebox.policy import Speaker
+from worker.whitebox.sample import texts_of
 from worker.whitebox.score import Scorer, has_plain_head
-from worker.whitebox.strips import Texts
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,7 @@ class Reader:
 
     def value(self, messages: Dialogue, responses: Sequence[str]) -> list[float]:
         """Token-mean log-probability of each response, in nats."""
-        prompt = self.speaker.prompt_ids(messages)
-        room = self.speaker.generation.max_length - len(prompt)
-        chat = self.speaker.chat
-        texts = Texts(prompt, tuple(chat.response_ids(text, room) for text in responses))
+        texts = texts_of(self.speaker.chat, self.speaker.generation, messages, responses)
         return self.scorer.values([texts])[0]
 
 

@@ -13,8 +13,7 @@ from worker.whitebox.attention import can_share, share_prompts
 from worker.whitebox.chat import Chat, open_chat
 from worker.whitebox.load import Source, load_model
 from worker.whitebox.reward import RewardScorer, require_head
-from worker.whitebox.sample import Generation
-from worker.whitebox.strips import Texts
+from worker.whitebox.sample import Generation, texts_of
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,7 @@ class Rewarder:
 
     def rewards(self, messages: Dialogue, responses: Sequence[str]) -> tuple[list[float], int]:
         """The reward of each response, and how many tokens were read."""
-        prompt = self.chat.prompt_ids(messages, self.generation.prompt_limit)
-        room = self.generation.max_length - len(prompt)
-        texts = Texts(prompt, tuple(self.chat.response_ids(text, room) for text in responses))
+        texts = texts_of(self.chat, self.generation, messages, responses)
         return self.scorer.values([texts])[0], texts.together
 
     def sample(self, requests: Sequence[SampleRequest]) -> Iterator[tuple[int, list[Sample]]]:  # noqa: ARG002 - there is nothing to do with them

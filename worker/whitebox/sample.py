@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from worker.cycle.types import Dialogue
+from worker.whitebox.chat import Chat
 from worker.whitebox.precision import Precision
-from worker.whitebox.strips import packed
+from worker.whitebox.strips import Texts, packed
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,19 @@ def batches(rows: Sequence[Row], generation: Generation) -> Iterator[slice]:
         [(1, len(row.prompt) + generation.max_new_tokens) for row in rows],
         generation.batch_tokens,
     )
+
+
+def texts_of(
+    chat: Chat,
+    generation: Generation,
+    messages: Dialogue,
+    responses: Sequence[str | tuple[int, ...]],
+) -> Texts:
+    """A prompt with responses in tokens; texts are tokenised and cut to the room that there is."""
+    prompt = chat.prompt_ids(messages, generation.prompt_limit)
+    room = generation.max_length - len(prompt)
+    found = (chat.response_ids(one, room) if isinstance(one, str) else one for one in responses)
+    return Texts(prompt, tuple(found))
 
 
 class Sampler(Protocol):

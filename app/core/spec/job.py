@@ -45,6 +45,11 @@ class JudgeSpec(Spec):
         default=None, description="The final checkpoint of a `reward_model` job."
     )
 
+    @property
+    def known_as(self) -> str:
+        """What rows and messages call it."""
+        return self.name or str(self.checkpoint)
+
 
 class SampleSpec(Spec):
     """A seeded choice of rows: `n` in all, or `n` of every subset when `per_subset` is set."""

@@ -35,6 +35,11 @@ def share(hits: float, n: int, level: float = LEVEL) -> Estimate:
     return Estimate(hits / n, float(found.low), float(found.high), n)
 
 
+def share_of(hits: Sequence[float]) -> Estimate:
+    """The share of items that hit: 1, or 0, or something between."""
+    return share(sum(hits), len(hits))
+
+
 def mean(values: Sequence[float], seed: int = 0, level: float = LEVEL) -> Estimate:
     """A mean with its bootstrap interval (percentiles of resampled items)."""
     return resampled(np.asarray(values, dtype=float), np.mean, seed, level)

@@ -101,9 +101,9 @@ def _winner(
 ) -> tuple[Literal["left", "right"] | None, str]:
     if len(verdicts) < expected:
         return None, f"{expected - len(verdicts)} of {expected} pairs are not compared yet"
-    if gain.value is None or gain.low is None or gain.high is None:
+    if gain.value is None:
         return None, "no pair could be read"
-    if gain.low <= 0 <= gain.high:
+    if not _excludes_zero(gain):
         return None, "the interval holds zero"
     leader: Literal["left", "right"] = "left" if gain.value > 0 else "right"
     if not _decided(verdicts, leader):
@@ -117,7 +117,7 @@ def _winner(
 
 
 def _excludes_zero(gain: Estimate) -> bool:
-    return gain.low is not None and gain.high is not None and not gain.low <= 0 <= gain.high
+    return gain.above(0) or (gain.high is not None and gain.high < 0)
 
 
 def _decided(verdicts: Sequence[Verdict], leader: Verdict) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.models import DatasetRow, Job, JobPrompt, ScoreRow, run_rows
-from app.services.measures.estimates import NOTHING, Estimate, resampled, share
+from app.services.measures.estimates import NOTHING, Estimate, resampled, share_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def given_report(session: Session, job: Job, place: int) -> GivenReport:
     return GivenReport(
         items=len(items),
         missing=len(items) - len(read),
-        accuracy=_share([*hits.values()]) if ranks else NOTHING,
-        subsets={name: _share(found) for name, found in sorted(by_subset.items()) if name},
+        accuracy=share_of([*hits.values()]) if ranks else NOTHING,
+        subsets={name: share_of(found) for name, found in sorted(by_subset.items()) if name},
         change=_change(items, hits, first, job.seed) if place and ranks else NOTHING,
         perplexity=None if rewards else _perplexity(best),
     )
@@ -79,10 +79,6 @@ def _hit(item: _Item, values: Mapping[int, float]) -> float:
     top = max(values.values())
     likeliest = {k for k, value in values.items() if value == top}
     return len(likeliest & item.best) / len(likeliest)
-
-
-def _share(hits: Sequence[float]) -> Estimate:
-    return share(sum(hits), len(hits))
 
 
 def _change(

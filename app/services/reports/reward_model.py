@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from app.core.models import DatasetRow, Job, JobPrompt, ScoreRow, run_rows
 from app.services.measures.calibration import Bin, bins, expected_error
-from app.services.measures.estimates import Estimate, resampled, share
+from app.services.measures.estimates import NOTHING, Estimate, resampled, share_of
 
 GAPS = (10, 50, 100, 200)
 """Bounds between groups of pairs, by the difference of their lengths in characters."""
@@ -72,9 +72,9 @@ def reward_report(session: Session, job: Job) -> RewardReport:
     return RewardReport(
         pairs=len(pairs),
         trained_rows=job.steps_total,
-        accuracy=_share(right),
-        untrained=_share(_hits(pairs, before)),
-        length_only=_share(by_length),
+        accuracy=share_of(right),
+        untrained=share_of(_hits(pairs, before)),
+        length_only=share_of(by_length),
         length_prefers="longer" if direction > 0 else "shorter",
         above_length_only=_gain(right, by_length, job.seed),
         by_length_gap=_by_gap(pairs, right, by_length) if right else [],
@@ -117,13 +117,9 @@ def _hits(pairs: Sequence[Pair], values: dict[tuple[int, int], float]) -> list[f
     return [_half(_margin(pair, values)) for pair in pairs] if values else []
 
 
-def _share(hits: Sequence[float]) -> Estimate:
-    return share(sum(hits), len(hits))
-
-
 def _gain(right: Sequence[float], by_length: Sequence[float], seed: int) -> Estimate:
     if not right:
-        return share(0, 0)
+        return NOTHING
     return resampled(np.asarray(right) - np.asarray(by_length), np.mean, seed)
 
 
@@ -138,8 +134,8 @@ def _by_gap(
         GapAccuracy(
             lows[place],
             highs[place],
-            _share([hit for hit, _ in items]),
-            _share([length for _, length in items]),
+            share_of([hit for hit, _ in items]),
+            share_of([length for _, length in items]),
         )
         for place, items in sorted(found.items())
     ]
@@ -149,6 +145,6 @@ def _reliability(pairs: Sequence[Pair], values: dict[tuple[int, int], float]) ->
     """The probability that Bradley and Terry give the likelier text, and whether it was right."""
     if not values:
         return []
-    margins = [margin for margin in (_margin(pair, values) for pair in pairs) if margin == margin]  # noqa: PLR0124 - not NaN
-    sure = [1 / (1 + math.exp(-min(abs(margin), 700.0))) for margin in margins]
+    margins = [margin for pair in pairs if not math.isnan(margin := _margin(pair, values))]
+    sure = [(1 + math.tanh(abs(margin) / 2)) / 2 for margin in margins]
     return bins(sure, [margin > 0 for margin in margins])
