@@ -1,4 +1,4 @@
-"""The dispatcher: nudges workers for runnable jobs and ends the attempts of lost ones.
+"""The dispatcher: nudges workers, ends the attempts of lost ones, and takes experiments on.
 
 Run it as `python -m app.dispatcher`, any number of times: one copy acts, the others wait for its
 lock. The jobs' rows are the outbox, so that a crash or an empty broker costs only time.
@@ -16,11 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.db import get_engine, transaction
 from app.core.errors import Unavailable
-from app.core.lease import reap
+from app.core.lease import reap, runnable
 from app.core.logging import get_logger, setup_logging
 from app.core.models import Job, State, WorkerRow
 from app.core.queue import celery_app, prepare_broker, purge_delivered, send_nudge
 from app.core.settings import Settings, get_settings
+from app.core.spec.catalogue import Catalogue
+from app.services.catalogue import open_catalogue
+from app.services.contests import advance, waiting
 
 REAP_PAGE = 100
 FORGET_WORKERS = timedelta(days=1)
@@ -71,6 +74,7 @@ class Dispatcher:
     engine: Engine
     settings: Settings
     celery: Celery
+    catalogue: Catalogue
     stopping: threading.Event
     reap_at: float = 0.0
     leader: Leader = field(init=False)
@@ -93,6 +97,7 @@ class Dispatcher:
             if time.monotonic() >= self.reap_at:
                 clean(self.engine, self.settings)
                 self.reap_at = time.monotonic() + self.settings.reap_seconds
+            take_on(self.engine, self.catalogue)
             nudge(self.engine, self.settings, self.celery)
         except (SQLAlchemyError, Unavailable) as fault:
             get_logger().warning("a turn failed", fault=type(fault).__name__, detail=str(fault))
@@ -112,11 +117,7 @@ def nudge(engine: Engine, settings: Settings, celery: Celery) -> int:
         stale = func.clock_timestamp() - timedelta(seconds=settings.renudge_seconds)
         due = (
             select(Job.id)
-            .where(
-                Job.state == State.QUEUED.value,
-                Job.run_after <= func.clock_timestamp(),
-                or_(Job.nudged_at.is_(None), Job.nudged_at < stale),
-            )
+            .where(*runnable(), or_(Job.nudged_at.is_(None), Job.nudged_at < stale))
             .order_by(Job.priority, Job.run_after, Job.id)
             .limit(1 + (session.scalar(workers) or 0))
         )
@@ -127,6 +128,15 @@ def nudge(engine: Engine, settings: Settings, celery: Celery) -> int:
             sent = update(Job).where(Job.id == job_id, Job.state == State.QUEUED.value)
             session.execute(sent.values(nudged_at=func.clock_timestamp()))
     return len(jobs)
+
+
+def take_on(engine: Engine, catalogue: Catalogue) -> None:
+    """Take every experiment on, each in a transaction of its own."""
+    with transaction(engine) as session:
+        found = waiting(session)
+    for experiment in found:
+        with transaction(engine) as session:
+            advance(session, experiment, catalogue)
 
 
 def clean(engine: Engine, settings: Settings) -> None:
@@ -165,7 +175,8 @@ def main() -> None:
     celery = celery_app(settings)
     _prepare(celery, engine, stopping)
     get_logger().info("the dispatcher starts")
-    Dispatcher(engine, settings, celery, stopping).run()
+    catalogue = open_catalogue(settings.catalogue)
+    Dispatcher(engine, settings, celery, catalogue, stopping).run()
     get_logger().info("the dispatcher ends")
 
 

@@ -5,7 +5,18 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from app.api import catalogue, checkpoints, datasets, docs, evaluations, health, jobs, reports, runs
+from app.api import (
+    catalogue,
+    checkpoints,
+    datasets,
+    docs,
+    evaluations,
+    experiments,
+    health,
+    jobs,
+    reports,
+    runs,
+)
 from app.api.errors import handle_errors
 from app.api.middleware import Bodies, Boundary
 from app.api.openapi import describe
@@ -43,6 +54,7 @@ def create_app(settings: Settings | None = None, engine: Engine | None = None) -
     for module in (
         jobs,
         evaluations,
+        experiments,
         runs,
         reports,
         datasets,

@@ -56,8 +56,8 @@ def plot(comparisons: Sequence[Comparison], path: Path) -> str:
     Workloads that differ in one number are drawn as lines over it, others as a panel of bars each.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        return "no plot: matplotlib is not installed; it comes with extra `bench`"
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+        return "no plot: matplotlib is not installed"
+    from matplotlib.figure import Figure  # noqa: PLC0415 - benchmarks do without it
 
     swept = swept_field([each.workload for each in comparisons])
     panels = 1 if swept else len(comparisons)

@@ -112,8 +112,36 @@ def evaluate(
 
 
 @app.command()
+def experiment(
+    plan: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    data: Annotated[Path, typer.Option(help="The folder of the plan's files.")] = Path(),
+    let: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, for each @NAME that is no dataset.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where results are kept.")] = Path("results"),
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Run a plan's experiment and keep its report as JSON, CSV and HTML.
+
+    What was found before is not run again, so a stopped experiment goes on where it was.
+    """
+    from cyclealign import plans  # noqa: PLC0415 - `--help` stays fast
+
+    wanted = plans.read_plan(plan, data, _pairs(let or []))
+    known = plans.finished(wanted, out)
+    if known is not None:
+        typer.echo(f"{known} holds the results of just this plan.")
+        return
+    with _client(url) as client:
+        job = plans.submit(client, wanted)
+        _follow(client, job, wait=True)
+        for path in plans.keep(client, wanted, job["id"], out):
+            typer.echo(str(path))
+
+
+@app.command()
 def report(job: str, url: Url = DEFAULT_URL) -> None:
-    """Print what an evaluation or a reward model has found so far, as JSON."""
+    """Print what an evaluation, an experiment or a reward model has found so far, as JSON."""
     with _client(url) as client:
         typer.echo(json.dumps(client.report(job), ensure_ascii=False, indent=1))
 
@@ -157,6 +185,13 @@ def download(checkpoint: str, folder: Path, url: Url = DEFAULT_URL) -> None:
     with _client(url) as client:
         for path in client.download_files(checkpoint, folder):
             typer.echo(str(path))
+
+
+def _pairs(given: list[str]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    if not all(name and sign for name, sign, _ in pairs):
+        raise typer.BadParameter("--let wants NAME=VALUE")
+    return {name: value for name, _, value in pairs}
 
 
 def _client(url: str) -> Any:

@@ -77,9 +77,17 @@ class Client:
         """Submit an evaluation; it is a job, and is watched like one."""
         return _object(self._ask("POST", "/v1/evaluations", json=dict(spec)))
 
+    def create_experiment(self, spec: Mapping[str, Any]) -> Json:
+        """Submit an experiment; runs that are already there are not run again."""
+        return _object(self._ask("POST", "/v1/experiments", json=dict(spec)))
+
     def report(self, job_id: str) -> Json:
-        """Return what an evaluation or a reward model has found so far."""
+        """Return what an evaluation, an experiment or a reward model has found so far."""
         return _object(self._ask("GET", f"/v1/jobs/{job_id}/report"))
+
+    def report_text(self, job_id: str, form: str) -> str:
+        """Return an experiment's report as `csv` or as a page in `html`."""
+        return self._ask("GET", f"/v1/jobs/{job_id}/report.{form}").text
 
     def job(self, job_id: str) -> Json:
         """Return a job as it is now."""

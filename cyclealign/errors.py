@@ -4,6 +4,7 @@ ClientError
 ├── ApiError       (the service answered with a problem)
 ├── Unreachable    (no answer)
 ├── Corrupt        (bytes that are not what the manifest says)
+├── BadPlan        (a plan that cannot be carried out as it stands)
 └── NotStarted     (the standalone stack ended before it was ready)
 """
 
@@ -43,6 +44,10 @@ class Unreachable(ClientError):
 
 class Corrupt(ClientError):
     """A downloaded file does not have the bytes that its manifest promises."""
+
+
+class BadPlan(ClientError):
+    """A plan's file, its datasets or its names do not fit together."""
 
 
 class NotStarted(ClientError):

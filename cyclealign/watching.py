@@ -43,6 +43,8 @@ def ending_of(job: Json) -> str:
 
 def _part(job: Json) -> tuple[str, int, int]:
     progress, total = job["progress"], job["progress"]["steps_total"]
+    if job.get("kind") == "experiment":
+        return "experimenting", progress["steps_done"], total
     if job["status"] == "queued":
         return WAITING, progress["steps_done"], total
     if job.get("kind") == "evaluation":

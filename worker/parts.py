@@ -210,6 +210,7 @@ def cycle_config(spec: JobSpec, method: CycleAlign) -> CycleConfig:
         staleness=method.staleness,
         teacher=method.teacher != "off",
         dynamic=method.dynamic_demonstrations,
+        noise=method.judge_noise,
         belief=method.belief,
         held_out_samples=spec.held_out.samples_per_prompt if spec.held_out else 1,
     )

@@ -10,11 +10,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from app.api.faults import faults_of
 from app.api.middleware import BodyRefused
 from app.api.problems import problem, problem_of
 from app.core.errors import AlignError
 from app.core.logging import get_logger
+from app.services.faults import faults_of
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.api.examples_evaluations import REPORT_EXAMPLES
+from app.api.examples_experiments import EXPERIMENT_EXAMPLES
 from app.api.examples_runs import RUN_EXAMPLES
 
 JOB_ID = "job_06dyzv3n7s1x5k8m2p4q6r8t0w"
@@ -94,6 +95,7 @@ JOB: dict[str, Any] = {
         ],
         "service_version": "0.1.0",
     },
+    "config_sha256": SHA256,
     "seed": 0,
     "usage": {"judge_posts": 31, "judge_reuses": 0, "generated_tokens": 5952},
     "attempt": 1,
@@ -179,6 +181,7 @@ CAPABILITIES: dict[str, Any] = {
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     **REPORT_EXAMPLES,
+    **EXPERIMENT_EXAMPLES,
     "JobOut": JOB,
     "CheckpointOut": CHECKPOINT,
     "CheckpointDetail": {**CHECKPOINT, "manifest": MANIFEST},

@@ -59,6 +59,9 @@ class JobOut(Out):
     allowed_actions: list[str]
     spec: dict[str, Any] = Field(description="What was asked, as it was asked.")
     resolved: dict[str, Any] = Field(description="What each field became.")
+    config_sha256: str | None = Field(
+        description="Of what decides the result; jobs with equal ones give the same."
+    )
     seed: int
     usage: dict[str, Any]
     attempt: int
@@ -91,8 +94,8 @@ def job_out(job: Job, now: datetime, attempts: Sequence[Attempt] | None = None) 
 
 
 _SAME = (
-    *("id", "kind", "parent_id", "name", "phase", "spec", "resolved", "seed", "usage", "attempt"),
-    *("round", "update", "error", "created_at", "started_at", "finished_at"),
+    *("id", "kind", "parent_id", "name", "phase", "spec", "resolved", "config_sha256", "seed"),
+    *("usage", "attempt", "round", "update", "error", "created_at", "started_at", "finished_at"),
     "cancel_requested_at",
 )
 

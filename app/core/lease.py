@@ -23,7 +23,7 @@ from app.core.models import (
     after,
     log_event,
 )
-from app.core.rewind import rewind
+from app.core.rewind import EXPERIMENT, rewind
 from app.core.settings import get_settings
 
 LEASED_VALUES = tuple(state.value for state in LEASED)
@@ -66,14 +66,26 @@ def claim(session: Session, *, owner: str, ttl_seconds: float) -> Lease | None:
     """Take the next runnable job and rewind it to its newest whole checkpoint; None: none waits."""
     job = session.scalars(
         select(Job)
-        .where(Job.state == State.QUEUED.value, Job.run_after <= func.clock_timestamp())
+        .where(*runnable())
         .order_by(Job.priority, Job.run_after, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True, key_share=True)
         .execution_options(populate_existing=True)
     ).first()
-    if job is None:
-        return None
+    return None if job is None else grant(session, job, owner=owner, ttl_seconds=ttl_seconds)
+
+
+def runnable() -> tuple[Any, ...]:
+    """What a job must be for a worker to take it; experiments wait for others to run."""
+    return (
+        Job.state == State.QUEUED.value,
+        Job.kind != EXPERIMENT,
+        Job.run_after <= func.clock_timestamp(),
+    )
+
+
+def grant(session: Session, job: Job, *, owner: str, ttl_seconds: float) -> Lease:
+    """Give a locked, queued job to an owner."""
     now = clock(session)
     job.lease_token += 1
     job.lease_owner = owner

@@ -6,16 +6,17 @@ from sqlalchemy.orm import Session
 from app.core.models import REWOUND, Checkpoint, Job, log_event
 
 EVALUATION = "evaluation"
+EXPERIMENT = "experiment"
 
 
 def rewind(session: Session, job: Job) -> Checkpoint | None:
     """Undo what is later than the newest whole checkpoint and return that, or None: all of it.
 
     Responses, rankings, agreements, demonstrations, metrics, scores and comparisons go; events,
-    attempts and judge calls stay. An evaluation changes no weights, so nothing of it is undone. The
-    caller holds the job's row lock.
+    attempts and judge calls stay. Evaluations and experiments change no weights, so nothing of them
+    is undone. The caller holds the job's row lock.
     """
-    if job.kind == EVALUATION:
+    if job.kind in {EVALUATION, EXPERIMENT}:
         _log(session, job, None, undone=0, rows=0)
         return None
     checkpoint = _newest_checkpoint(session, job)

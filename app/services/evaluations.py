@@ -23,6 +23,7 @@ from app.core.spec.catalogue import Catalogue, OpenAiJudge, entry_hash, judge_en
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec, PromptsSpec
 from app.services.catalogue import resolved_judge, traits_of
+from app.services.configs import config_sha256
 from app.services.consistency import length_faults, require_none
 from app.services.entries import checkpoint_fault, judge_fault
 from app.services.formats.rows import Kind
@@ -39,8 +40,21 @@ class Asked:
     catalogue: Catalogue
 
 
+@dataclass(frozen=True)
+class Checked:
+    """An evaluation that may be queued, with the rows of its stages; nothing is stored yet."""
+
+    job: Job
+    stages: list[tuple[str, str, list[int]]]
+
+
 def submit(session: Session, workspace: str, spec: EvaluationSpec, catalogue: Catalogue) -> Job:
     """Check everything at once and queue it; raises `Invalid` with every fault found."""
+    return queue(session, check(session, workspace, spec, catalogue))
+
+
+def check(session: Session, workspace: str, spec: EvaluationSpec, catalogue: Catalogue) -> Checked:
+    """Check everything at once; raises `Invalid` with every fault found."""
     asked = Asked(session, workspace, spec, catalogue)
     chosen = Chosen()
     stages = [
@@ -48,10 +62,15 @@ def submit(session: Session, workspace: str, spec: EvaluationSpec, catalogue: Ca
         for name, part, kinds in _stages(spec)
     ]
     require_none((*_faults(asked), *chosen.faults))
-    job = _queued(asked, chosen, {name: len(rows) for name, _, rows in stages})
+    return Checked(_queued(asked, chosen, {name: len(rows) for name, _, rows in stages}), stages)
+
+
+def queue(session: Session, checked: Checked) -> Job:
+    """Store what was checked."""
+    job = checked.job
     session.add(job)
     session.flush()
-    add_stages(session, job, stages)
+    add_stages(session, job, checked.stages)
     session.add(log_event(job, "created", f"Queued with {job.steps_total} things to do."))
     session.flush()
     session.refresh(job)
@@ -91,6 +110,7 @@ def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
         state=State.QUEUED.value,
         spec=spec.model_dump(mode="json", exclude_unset=True),
         resolved=resolved,
+        config_sha256=config_sha256(resolved),
         seed=spec.seed,
         meta=spec.metadata,
         attempt=0,

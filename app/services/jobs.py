@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.lease import clock, move
-from app.core.models import Act, Attempt, Job, State, log_event, new_id
+from app.core.models import TERMINAL, Act, Attempt, Job, State, log_event, new_id
+from app.core.rewind import EXPERIMENT
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
+from app.services.configs import config_sha256
 from app.services.consistency import require_none
 from app.services.entries import Entries, entries_of
 from app.services.paging import Ask, Slice, fetch_newest
@@ -24,15 +26,34 @@ from app.services.resolving import resolved_spec, spec_faults
 JOB_ID = re.compile(r"job_[0-9a-z]{26}")
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A job that may be queued, with the rows that it works on; nothing of it is stored yet."""
+
+    spec: JobSpec
+    job: Job
+    chosen: Chosen
+
+
 def submit(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Job:
     """Check everything at once and queue the job; raises `Invalid` with every fault found."""
+    return queue(session, check(session, workspace, spec, catalogue))
+
+
+def check(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Checked:
+    """Check everything at once; raises `Invalid` with every fault found."""
     entries = entries_of(session, workspace, spec, catalogue)
     chosen = choose_rows(session, workspace, spec)
     require_none((*spec_faults(spec, entries), *chosen.faults))
-    job = _queued(workspace, spec, entries, chosen)
+    return Checked(spec, _queued(workspace, spec, entries, chosen), chosen)
+
+
+def queue(session: Session, checked: Checked) -> Job:
+    """Store what was checked."""
+    job = checked.job
     session.add(job)
     session.flush()
-    add_prompts(session, job, spec, chosen)
+    add_prompts(session, job, checked.spec, checked.chosen)
     session.add(log_event(job, "created", f"The job was queued with {job.steps_total} prompts."))
     session.flush()
     session.refresh(job)
@@ -40,6 +61,7 @@ def submit(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue
 
 
 def _queued(workspace: str, spec: JobSpec, entries: Entries, chosen: Chosen) -> Job:
+    resolved = _resolved(spec, entries, chosen)
     return Job(
         id=new_id("job"),
         workspace_id=workspace,
@@ -47,7 +69,8 @@ def _queued(workspace: str, spec: JobSpec, entries: Entries, chosen: Chosen) -> 
         name=spec.name,
         state=State.QUEUED.value,
         spec=spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
-        resolved=_resolved(spec, entries, chosen),
+        resolved=resolved,
+        config_sha256=config_sha256(resolved),
         seed=spec.seed,
         meta=spec.metadata,
         attempt=0,
@@ -117,11 +140,21 @@ def _filtered(query: Select[Job], wanted: Filter) -> Select[Job]:
 def cancel(session: Session, workspace: str, job_id: str) -> Job:
     """Cancel the job now if it waits, else ask its runner to stop; raises `Conflict`.
 
-    Cancelling what is cancelled changes nothing.
+    The jobs that an experiment made end with it. Cancelling what is cancelled changes nothing.
     """
     job = get(session, workspace, job_id, lock=True)
     before = job.state
     state = move(session, job, Act.CANCEL, actor="user", reason="cancelled by the user")
     if state is State.CANCELLING and job.state != before:
         job.cancel_requested_at = clock(session)
+    for child in _running_parts(session, job):
+        cancel(session, workspace, child)
     return job
+
+
+def _running_parts(session: Session, job: Job) -> Sequence[str]:
+    if job.kind != EXPERIMENT:
+        return ()
+    ended = [state.value for state in TERMINAL]
+    query = select(Job.id).where(Job.parent_id == job.id, Job.state.not_in(ended))
+    return session.scalars(query.order_by(Job.id)).all()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from app.api.faults import known_fields
 from app.core.spec.job import JobSpec
+from app.services.faults import known_fields
 from tests.api.asking import GOOD, SECRET, is_problem, post
 
 

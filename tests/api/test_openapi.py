@@ -8,7 +8,13 @@ import pytest
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from app.api import schemas, schemas_jobs, schemas_reports, schemas_runs
+from app.api import (
+    schemas,
+    schemas_experiments,
+    schemas_jobs,
+    schemas_reports,
+    schemas_runs,
+)
 from app.api.examples import EXAMPLES, JOB_REQUESTS
 from app.core.spec.job import JobSpec
 
@@ -73,7 +79,7 @@ def test_every_reference_of_the_document_leads_somewhere(
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_every_example_is_an_answer_that_the_service_could_give(name: str) -> None:
-    modules = (schemas, schemas_jobs, schemas_reports, schemas_runs)
+    modules = (schemas, schemas_experiments, schemas_jobs, schemas_reports, schemas_runs)
     [model] = [getattr(module, name) for module in modules if hasattr(module, name)]
 
     TypeAdapter(model).validate_python(EXAMPLES[name])

@@ -26,8 +26,8 @@ def _run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     shown = _run("--help")
     assert shown.returncode == 0
-    commands = ("up", "demo", "upload", "submit", "evaluate", "report", "status", "cancel")
-    for command in (*commands, "rankings", "download"):
+    commands = ("up", "demo", "upload", "submit", "evaluate", "experiment", "report", "status")
+    for command in (*commands, "cancel", "rankings", "download"):
         assert f" {command} " in shown.stdout
 
 

@@ -20,6 +20,7 @@ from typing import Literal
 from worker.cycle.demos import Dynamic
 from worker.cycle.events import Event, Iterated, Outcome, Phase, RoundEnded, StepEnded
 from worker.cycle.lanes import Lane, Progress, Sampled, from_state
+from worker.cycle.noise import with_noise
 from worker.cycle.ports import Judge, Pending, Policy, SampleRequest, State
 from worker.cycle.seeds import permutation, sampling_seed
 from worker.cycle.turn import Turn, distinct, make_turn, place
@@ -54,6 +55,8 @@ class CycleConfig:
     dynamic: Dynamic = "agreement"
     belief: Literal["sampling", "scoring"] = "sampling"
     """Whether the belief is of the logits of sampling, or of a scoring pass before the updates."""
+    noise: float = 0.0
+    """Share of the judge's rankings that give way to random orders: a degraded judge."""
     held_out_samples: int = 1
 
     def __post_init__(self) -> None:
@@ -238,7 +241,9 @@ class _Cycle:
     def _judged(self, flight: _Flight) -> Iterated:
         reads = self.judge.traits.reads_demonstrations
         dynamic = self.config.dynamic if reads else "none"
-        return judged(flight.turn, self._verdict(flight), dynamic, self.config.seed)
+        seed, at = self.config.seed, flight.turn.at
+        verdict = with_noise(self._verdict(flight), self.config.noise, seed, at)
+        return judged(flight.turn, verdict, dynamic, seed)
 
     def _verdict(self, flight: _Flight) -> Verdict | None:
         """Wait for the judge, and use the time."""

@@ -125,6 +125,8 @@ class Job(Owned, Base):
     __tablename__ = "jobs"
     __table_args__ = (
         Index(None, "workspace_id", "created_at", "id"),
+        Index(None, "workspace_id", "config_sha256"),
+        Index(None, "parent_id"),
         Index(
             "ix_jobs_runnable",
             "priority",
@@ -153,6 +155,9 @@ class Job(Owned, Base):
     phase: Mapped[str | None]
     spec: Mapped[Json]
     resolved: Mapped[Json]
+    config_sha256: Mapped[str | None] = mapped_column(
+        comment="of what decides the result; equal configs give equal results"
+    )
     seed: Mapped[Big]
     meta: Mapped[Json] = mapped_column("metadata")
     priority: Mapped[int] = mapped_column(SmallInteger, default=100)

@@ -15,7 +15,7 @@ from app.core.spec.job import (
     PromptsSpec,
 )
 
-LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._ -]{0,63}$")]
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._/,()=+ -]{0,63}$")]
 
 
 class ExamplesSpec(Spec):

@@ -35,6 +35,13 @@ class CycleAlign(Spec):
         description="What an iteration adds to the judge's prompt: the agreement, the whole "
         "black-box ranking (w/o WRD), the whole white-box ranking (w/o BRD), or nothing (w/o D2).",
     )
+    judge_noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the judge's rankings that give way to random orders, to see what a "
+        "worse judge does; what is replaced follows from the seed.",
+    )
     belief: Literal["sampling", "scoring"] = Field(
         default="sampling",
         description="Where the white box's ranking comes from: the logits of sampling, or a "

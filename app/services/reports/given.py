@@ -39,22 +39,33 @@ def given_report(session: Session, job: Job, place: int) -> GivenReport:
     """Reckon the figures of the contestant at a place."""
     items = _items(session, job)
     values, first = (_values(session, job, who) for who in (place, 0))
-    read = [step for step in items if len(values.get(step, {})) == items[step].responses]
-    hits = {step: _hit(items[step], values[step]) for step in read}
+    hits = _hits(items, values)
     by_subset: dict[str, list[float]] = defaultdict(list)
     for step, hit in hits.items():
         by_subset[items[step].subset or ""].append(hit)
-    best = [values[step][min(items[step].best)] for step in read]
+    best = [values[step][min(items[step].best)] for step in hits]
     rewards = job.resolved["contestants"][place].get("reward_model", False)
     ranks = any(len(item.best) < item.responses for item in items.values())
     return GivenReport(
         items=len(items),
-        missing=len(items) - len(read),
+        missing=len(items) - len(hits),
         accuracy=share_of([*hits.values()]) if ranks else NOTHING,
         subsets={name: share_of(found) for name, found in sorted(by_subset.items()) if name},
         change=_change(items, hits, first, job.seed) if place and ranks else NOTHING,
         perplexity=None if rewards else _perplexity(best),
     )
+
+
+def given_hits(session: Session, job: Job, place: int) -> dict[int, float]:
+    """By item, whether the contestant at a place values the best response most."""
+    return _hits(_items(session, job), _values(session, job, place))
+
+
+def _hits(
+    items: Mapping[int, _Item], values: Mapping[int, Mapping[int, float]]
+) -> dict[int, float]:
+    read = [step for step in items if len(values.get(step, {})) == items[step].responses]
+    return {step: _hit(items[step], values[step]) for step in read}
 
 
 def _items(session: Session, job: Job) -> dict[int, _Item]:

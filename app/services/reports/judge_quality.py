@@ -79,11 +79,6 @@ class _Look:
 def judge_quality(session: Session, evaluation: Job, judged: str, scorer: str) -> JudgeQuality:
     """Reckon it from the run's rankings and the evaluation's scores of its responses."""
     looks = _looks(session, evaluation, judged, scorer)
-    agreements = session.scalars(
-        select(AgreementRow)
-        .where(AgreementRow.job_id == judged)
-        .order_by(AgreementRow.step, AgreementRow.iteration)
-    ).all()
     return JudgeQuality(
         job_id=judged,
         scorer=scorer,
@@ -91,7 +86,7 @@ def judge_quality(session: Session, evaluation: Job, judged: str, scorer: str) -
         over_steps=_over_steps(looks, evaluation.seed),
         delta_reward=_delta(looks, evaluation.seed),
         mean_demonstrations=_demonstrations(session, judged, looks),
-        agreement=_parts_of_agreement(agreements),
+        agreement=agreement_parts(session, judged),
     )
 
 
@@ -171,7 +166,13 @@ def _demonstrations(session: Session, judged: str, looks: Sequence[_Look]) -> fl
     return sum(shown) / len(shown)
 
 
-def _parts_of_agreement(rows: Sequence[AgreementRow]) -> list[AgreementPart]:
+def agreement_parts(session: Session, run: str) -> list[AgreementPart]:
+    """How both rankings of a run agreed, in parts of the run: the paper's Figure 4."""
+    rows = session.scalars(
+        select(AgreementRow)
+        .where(AgreementRow.job_id == run)
+        .order_by(AgreementRow.step, AgreementRow.iteration)
+    )
     by_step: dict[int, list[AgreementRow]] = defaultdict(list)
     for row in rows:
         by_step[row.step].append(row)
