@@ -23,16 +23,25 @@ from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec
 from app.core.storage import Store
 from worker.answering import Endpoint
+from worker.cycle.contest import AskedTurn
 from worker.cycle.events import Event
 from worker.cycle.ports import Judge
+from worker.cycle.seeds import derive
 from worker.cycle.strategies import answer_alone, thinking_first, with_examples
 from worker.cycle.types import Dialogue
 from worker.ending import DONE, STOPPED
-from worker.judges import Surroundings, open_judge, surroundings
+from worker.judges import Surroundings, open_judge, read_static, surroundings
 from worker.ledger import inputs
 from worker.ledger.book import Book
-from worker.methods.evaluating import Contestant, EvaluationConfig, Pairing, Speaking, evaluate
-from worker.parts import build_sampler, build_source, generation_of
+from worker.methods.evaluating import (
+    Contestant,
+    EvaluationConfig,
+    Judged,
+    Pairing,
+    Speaking,
+    evaluate,
+)
+from worker.parts import build_sampler, build_source, generation_of, read_spec
 from worker.unchanged import require_unchanged
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
@@ -87,7 +96,7 @@ def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
     return evaluate(
         inputs.read_prompts(engine, job_id, "prompts"),
         inputs.read_examples(engine, job_id, "given"),
-        inputs.read_judged(engine, spec.judged) if spec.judged else [],
+        _judged(evaluation, stack),
         [_contestant(evaluation, one) for one in spec.contestants],
         scorers,
         _pairing(evaluation, stack),
@@ -96,6 +105,34 @@ def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
         ),
         inputs.read_stored(engine, job_id),
     )
+
+
+def _judged(evaluation: Evaluation, stack: ExitStack) -> Judged:
+    """The judged run's rankings, and its judge where that is asked again."""
+    spec, engine = evaluation.spec, evaluation.engine
+    if spec.judged is None:
+        return Judged()
+    turns = inputs.read_judged(engine, spec.judged) if spec.scorers else []
+    if spec.consistency is None:
+        return Judged(turns)
+    resolved = inputs.read_job(engine, spec.judged).resolved
+    asked = read_spec(resolved)
+    assert asked.judge is not None
+    judge = _judge(evaluation, asked.judge, stack)
+    again = inputs.read_asked(
+        engine,
+        spec.judged,
+        read_static(engine, asked),
+        reads=judge.traits.reads_demonstrations,
+        teacher=resolved["method"]["teacher"],
+    )
+    return Judged(turns, judge, _some(again, spec.seed, spec.consistency.n))
+
+
+def _some(turns: list[AskedTurn], seed: int, n: int) -> list[AskedTurn]:
+    """A seeded choice, in the order of the run."""
+    drawn = sorted(turns, key=lambda one: derive(seed, "again", one.step, one.iteration))[:n]
+    return sorted(drawn, key=lambda one: (one.step, one.iteration))
 
 
 def _pairing(evaluation: Evaluation, stack: ExitStack) -> Pairing | None:
@@ -182,6 +219,9 @@ def _check_entries(evaluation: Evaluation) -> None:
     if evaluation.spec.pairwise is not None:
         asked.append(evaluation.spec.pairwise.judge)
         told.append(resolved["pairwise"]["judge"])
+    if evaluation.spec.consistency is not None:
+        told.append(resolved["consistency"]["judge"])
+        asked.append(JudgeSpec(**{name: told[-1][name] for name in ("name", "checkpoint")}))
     judges = zip(told, (judge_entry(one, catalogue) for one in asked), strict=True)
     entries = [*contestants, *judges]
     for facts, entry in entries:

@@ -23,7 +23,7 @@ from app.core.spec.catalogue import (
     entry_hash,
     judge_entry,
 )
-from app.core.spec.job import JudgeSpec
+from app.core.spec.job import DemonstrationsSpec, JobSpec, JudgeSpec
 from app.core.storage import Store
 from worker import judging
 from worker.blackbox.failures import CredentialRejected
@@ -33,7 +33,10 @@ from worker.blackbox.recorded import RecordedBox, read_recording
 from worker.blackbox.reward_model import RewardBox
 from worker.blackbox.rubric import RubricBox
 from worker.blackbox.types import BlackBox
+from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.ports import Judge
+from worker.cycle.types import Demonstration
+from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.fetching import fetch_whole_model
 from worker.parts import build_source
@@ -90,6 +93,17 @@ def open_judge(
         interrupted=around.interrupted,
         stop_grace_seconds=stop_grace_seconds,
     )
+
+
+def read_static(engine: Engine, spec: JobSpec) -> tuple[Demonstration, ...]:
+    """Read the static demonstrations of a job's questions."""
+    match spec.demonstrations:
+        case "none":
+            return ()
+        case "builtin":
+            return (BUILT_IN,)
+        case DemonstrationsSpec(dataset=dataset, n=n):
+            return inputs.read_demonstrations(engine, dataset, n)
 
 
 def build_judge(entry: JudgeEntry, around: Surroundings) -> BlackBox:

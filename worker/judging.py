@@ -133,7 +133,8 @@ class LedgeredJudge:
         return rank(self._box, at, question, self._ask)
 
     def _ask(self, at: At, request: Request, question: Question) -> Reply:
-        asked = Asked(request.key(), self._name, question_digest(question), request.as_json())
+        key, digest = request.key(), question_digest(question)
+        asked = Asked(key, self._name, digest, request.as_json(), question.repeat)
         with self._turns.of(asked.key):
             known = self._ledger.find(at, asked)
             if known is not None:

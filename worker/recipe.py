@@ -13,15 +13,14 @@ from sqlalchemy import Engine
 from app.core.models import Job
 from app.core.settings import Settings
 from app.core.spec.catalogue import Catalogue
-from app.core.spec.job import DemonstrationsSpec, JobSpec
+from app.core.spec.job import JobSpec
 from app.core.spec.method import CycleAlign, Ranking, RewardModel, SupervisedFineTuning
 from worker import judges, parts, rank
-from worker.cycle.demonstration import BUILT_IN
 from worker.cycle.events import Event, Iterated
 from worker.cycle.health import Thresholds, Watch
 from worker.cycle.meter import metered_judge, metered_policy
 from worker.cycle.ports import Answers, Judge, Policy, State
-from worker.cycle.types import Demonstration, Prompt
+from worker.cycle.types import Prompt
 from worker.failure import Rejected
 from worker.judges import model_cache, surroundings
 from worker.ledger import inputs
@@ -123,7 +122,7 @@ def events(
             assert asked is not None
             return cyclealign(
                 prompts=inputs.read_prompts(run.engine, run.job.id, "align"),
-                static=read_static(run),
+                static=judges.read_static(run.engine, run.spec),
                 held_out=_held_out(run),
                 policy=metered,
                 judge=asked,
@@ -164,14 +163,3 @@ def _scoring(run: Run, policy: Policy, judge: Judge | None) -> Evaluate:
         )
 
     return score
-
-
-def read_static(run: Run) -> tuple[Demonstration, ...]:
-    """Read the static demonstrations of the judge's prompt."""
-    match run.spec.demonstrations:
-        case "none":
-            return ()
-        case "builtin":
-            return (BUILT_IN,)
-        case DemonstrationsSpec(dataset=dataset, n=n):
-            return inputs.read_demonstrations(run.engine, dataset, n)

@@ -93,6 +93,7 @@ EVALUATION_REPORT: dict[str, Any] = {
         }
     ],
     "judge": [],
+    "consistency": None,
 }
 REPORT_EXAMPLES = {
     "BallotOut": {

@@ -166,6 +166,23 @@ class JudgeQualityOut(Out):
     agreement: list[AgreementPartOut]
 
 
+class SteadinessOut(Out):
+    """A judge's new rankings beside its first ones."""
+
+    asked: int
+    unreadable: int
+    exact: EstimateOut = Field(description="Share in exactly the same order.")
+    pairwise: EstimateOut = Field(description="Pairs ordered alike: (Kendall's tau + 1) / 2.")
+    top: EstimateOut = Field(description="Share with the same best response.")
+
+
+class ConsistencyOut(Out):
+    """Self-consistency and position consistency of a run's judge."""
+
+    again: SteadinessOut = Field(description="The same question, for an answer of its own.")
+    reversed: SteadinessOut = Field(description="The responses in reverse.")
+
+
 class EvaluationReportOut(Out):
     """What an evaluation found."""
 
@@ -176,6 +193,7 @@ class EvaluationReportOut(Out):
     contestants: list[ContestantOut]
     comparisons: list[DuelOut]
     judge: list[JudgeQualityOut]
+    consistency: ConsistencyOut | None
 
 
 class BallotOut(Out):

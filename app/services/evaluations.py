@@ -100,7 +100,10 @@ def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
     pairs = _pairs(spec)
     looks = len(spec.contestants) * (1 + len(spec.scorers)) + 2 * len(pairs)
     total = looks * rows.get("prompts", 0) + len(spec.contestants) * rows.get("given", 0)
-    total += len(spec.scorers) * _rankings(asked)
+    rankings = _rankings(asked)
+    total += len(spec.scorers) * rankings
+    if spec.consistency is not None:
+        total += 2 * min(spec.consistency.n, rankings)
     resolved = _resolved(asked, chosen) | {"pairs": [list(pair) for pair in pairs]}
     return Job(
         id=new_id("job"),
@@ -141,6 +144,9 @@ def _resolved(asked: Asked, chosen: Chosen) -> dict[str, Any]:
         told.update(_judge(asked, scorer))
     if asked.spec.pairwise is not None:
         values["pairwise"]["judge"] |= _judge(asked, asked.spec.pairwise.judge)
+    if asked.spec.consistency is not None:
+        judged = asked.session.get_one(Job, asked.spec.judged)
+        values["consistency"]["judge"] = judged.resolved["judge"]
     values["service_version"] = version("cyclealign")
     return values
 
@@ -186,9 +192,12 @@ def _faults(asked: Asked) -> Iterator[FaultAt]:
 
 def _judged_faults(asked: Asked) -> Iterator[FaultAt]:
     if asked.spec.judged is None:
+        if asked.spec.consistency is not None:
+            yield _wrong("'consistency' needs a 'judged' job.", "/consistency")
         return
-    if not asked.spec.scorers:
-        yield _wrong("'judged' needs 'scorers' to compare the judge with.", "/judged")
+    if not asked.spec.scorers and asked.spec.consistency is None:
+        message = "'judged' needs 'scorers' to compare the judge with, or 'consistency'."
+        yield _wrong(message, "/judged")
     job = asked.session.get(Job, asked.spec.judged)
     if job is None or job.workspace_id != asked.workspace:
         yield FaultAt("job_not_found", "There is no such job.", "/judged")

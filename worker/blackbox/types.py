@@ -68,7 +68,8 @@ class BlackBox(Protocol):
 def question_digest(question: Question) -> str:
     """Identify a question whatever judge is asked, as SHA-256 in hex.
 
-    The order of responses and demonstrations counts; where a demonstration came from does not.
+    The order of responses and demonstrations counts; where a demonstration came from does not, nor
+    how often it is asked.
     """
     form = {} if question.form == "rank" else {"form": question.form}
     return digest(

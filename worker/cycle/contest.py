@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from worker.cycle.types import At, Dialogue
+from worker.cycle.types import At, Dialogue, Question
 
 ANSWER = "answer"
 """The stage of answers; `iteration` is the contestant's place."""
@@ -10,6 +10,10 @@ GIVEN = "given"
 """The stage of given responses that a contestant values."""
 
 
+AGAIN = "again"
+"""The stage of another run's questions, asked once more as they were."""
+REVERSED = "reversed"
+"""The stage of the same questions with the responses in reverse."""
 JUDGED = "judged"
 """The stage of another run's responses; `step` and `iteration` are that run's."""
 
@@ -25,6 +29,17 @@ class JudgedTurn:
 
 
 @dataclass(frozen=True)
+class AskedTurn:
+    """A question that another run's judge has answered with a ranking."""
+
+    step: int
+    iteration: int
+    presented: tuple[int, ...]
+    """Indices of that run's samples, in the order of the question."""
+    question: Question
+
+
+@dataclass(frozen=True)
 class Stored:
     """What earlier attempts have stored."""
 
@@ -32,3 +47,4 @@ class Stored:
     rated: frozenset[tuple[At, str]] = frozenset()
     """Places of answers with the scorer's name."""
     compared: frozenset[At] = frozenset()
+    asked_again: frozenset[At] = frozenset()

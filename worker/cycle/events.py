@@ -141,6 +141,16 @@ class Compared:
 
 
 @dataclass(frozen=True)
+class AskedAgain:
+    """A judge's new verdict on what it has ranked before; `at.stage` says how it was asked."""
+
+    at: At
+    presented: tuple[int, ...]
+    """Sample indices in the order that the judge saw this time."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
 class RoundEnded:
     """Every lane has turned once; `state` is what a resumed run goes on from."""
 
@@ -161,5 +171,6 @@ Event = (
     | Answered
     | Rated
     | Compared
+    | AskedAgain
     | RoundEnded
 )

@@ -89,6 +89,8 @@ class Question:
     form: Literal["rank", "compare", "rate", "answer"] = "rank"
     """`compare` and `rate` are of two responses, with a verdict or with scores from 1 to 10;
     `answer` asks for a reply to the dialogue itself: the teacher response of an empty ranking."""
+    repeat: int = 0
+    """Above zero, an answer of its own is wanted to what was asked before."""
 
 
 @dataclass(frozen=True)

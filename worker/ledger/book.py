@@ -15,6 +15,7 @@ from app.core.lease import Lease
 from app.core.models import Act, Attempt, Checkpoint, Job, Metric, log_event
 from worker.cycle.events import (
     Answered,
+    AskedAgain,
     Compared,
     Event,
     Iterated,
@@ -105,7 +106,7 @@ def _store(session: Session, job: Job, event: Event) -> None:
         case StepEnded():
             _store_metrics(session, job, event.round, {"step/iterations": event.iterations})
             session.add(_step_event(job, event))
-        case Scored() | Valued() | Answered() | Rated() | Compared():
+        case Scored() | Valued() | Answered() | Rated() | Compared() | AskedAgain():
             session.add_all(measured(job, event))
         case Taught():
             job.update = event.learned.version

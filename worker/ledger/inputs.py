@@ -1,5 +1,6 @@
 """What a run reads of the database before it starts: the job, its prompts and demonstrations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Engine, select
@@ -8,6 +9,7 @@ from app.core.db import transaction
 from app.core.models import (
     ComparisonRow,
     DatasetRow,
+    DemonstrationRow,
     Job,
     JobPrompt,
     RankingRow,
@@ -15,8 +17,8 @@ from app.core.models import (
     ScoreRow,
     run_rows,
 )
-from worker.cycle.contest import JudgedTurn, Stored
-from worker.cycle.types import At, Demonstration, Dialogue, Example, Message, Prompt
+from worker.cycle.contest import AskedTurn, JudgedTurn, Stored
+from worker.cycle.types import At, Demonstration, Dialogue, Example, Message, Prompt, Question
 
 
 def read_job(engine: Engine, job_id: str) -> Job:
@@ -41,10 +43,12 @@ def read_stored(engine: Engine, job_id: str) -> Stored:
             answers.setdefault(At(row.stage, row.step, row.iteration), []).append(row.text)
         rated = session.scalars(select(ScoreRow).where(ScoreRow.job_id == job_id))
         compared = session.scalars(select(ComparisonRow).where(ComparisonRow.job_id == job_id))
+        again = session.scalars(select(RankingRow).where(RankingRow.job_id == job_id))
         return Stored(
             {at: tuple(texts) for at, texts in answers.items()},
             frozenset((At(row.stage, row.step, row.iteration), row.scorer) for row in rated),
             frozenset(At(row.stage, row.step, row.iteration) for row in compared),
+            frozenset(At(row.stage, row.step, row.iteration) for row in again),
         )
 
 
@@ -89,6 +93,57 @@ def read_judged(engine: Engine, job_id: str) -> list[JudgedTurn]:
     ]
 
 
+def read_asked(
+    engine: Engine, job_id: str, static: tuple[Demonstration, ...], *, reads: bool, teacher: bool
+) -> list[AskedTurn]:
+    """Put together what another job's judge was asked wherever it answered with a ranking.
+
+    Args:
+        engine: the database.
+        job_id: the other job.
+        static: its static demonstrations.
+        reads: whether its judge reads demonstrations.
+        teacher: whether its judge was asked for a better response.
+    """
+    prompts = {prompt.step: prompt.messages for prompt in read_prompts(engine, job_id, "align")}
+    with transaction(engine) as session:
+        texts = {
+            (row.step, row.iteration, row.k): row.text
+            for row in session.scalars(_aligning(Response, job_id))
+        }
+        shown = session.scalars(_aligning(DemonstrationRow, job_id)).all()
+        ranked = session.scalars(_aligning(RankingRow, job_id)).all()
+    return [
+        AskedTurn(
+            row.step,
+            row.iteration,
+            tuple(row.presented),
+            Question(
+                prompts[row.step],
+                tuple(texts[row.step, row.iteration, k] for k in row.presented),
+                (*static, *_dynamic(shown, row)) if reads else (),
+                teacher,
+            ),
+        )
+        for row in ranked
+        if row.black_box is not None
+    ]
+
+
+def _aligning(table: Any, job_id: str) -> Any:
+    rows = select(table).where(table.job_id == job_id, table.stage == "align")
+    return rows.order_by(table.step, table.iteration)
+
+
+def _dynamic(shown: Sequence[DemonstrationRow], at: RankingRow) -> tuple[Demonstration, ...]:
+    """The step's demonstrations from before an iteration."""
+    return tuple(
+        _demonstration(row.messages, row.responses, row.answer)
+        for row in shown
+        if row.step == at.step and row.iteration < at.iteration
+    )
+
+
 def read_dialogues(engine: Engine, dataset_id: str, n: int) -> list[Dialogue]:
     """Read the first `n` rows of a dataset of dialogues, each with its reply as the last turn."""
     query = (
@@ -113,14 +168,20 @@ def read_demonstrations(engine: Engine, dataset_id: str, n: int) -> tuple[Demons
         .limit(n)
     )
     with transaction(engine) as session:
-        return tuple(_demonstration(row) for row in session.scalars(query))
+        return tuple(_static(row) for row in session.scalars(query))
 
 
-def _demonstration(row: DatasetRow) -> Demonstration:
+def _static(row: DatasetRow) -> Demonstration:
+    return _demonstration(row.messages, row.responses, row.ranking)
+
+
+def _demonstration(
+    messages: list[Any], responses: list[Any] | None, answer: list[Any] | None
+) -> Demonstration:
     return Demonstration(
-        messages=_dialogue(row.messages),
-        responses=tuple(row.responses or ()),
-        answer=tuple(tuple(group) for group in row.ranking or ()),
+        messages=_dialogue(messages),
+        responses=tuple(responses or ()),
+        answer=tuple(tuple(group) for group in answer or ()),
     )
 
 

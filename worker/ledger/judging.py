@@ -25,6 +25,8 @@ class Asked:
     judge: str
     question_sha256: str
     request: Mapping[str, object]
+    repeat: int = 0
+    """Which answer to it is wanted, where one asks again to see whether they are the same."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class JudgeLedger:
             question = _question(session, job, asked)
             if question is None or question.state != "done":
                 return None
-            session.add(_call(session, job, at, asked.key, kind="reuse", outcome="done"))
+            session.add(_call(session, job, at, asked, kind="reuse", outcome="done"))
             _count(job, judge_reuses=1)
             return _reply(question)
 
@@ -66,7 +68,7 @@ class JudgeLedger:
             question.state = "inflight"
             question.posts += 1
             question.token = job.lease_token
-            call = _call(session, job, at, asked.key, kind="post", ambiguous=lost)
+            call = _call(session, job, at, asked, kind="post", ambiguous=lost)
             session.add(call)
             _count(job, judge_posts=1, extra_paid=int(lost))
             return call.try_
@@ -107,7 +109,9 @@ class JudgeLedger:
 
 
 def _question(session: Session, job: Job, asked: Asked) -> JudgeQuestion | None:
-    return session.get(JudgeQuestion, (job.workspace_id, asked.key, 0), with_for_update=True)
+    return session.get(
+        JudgeQuestion, (job.workspace_id, asked.key, asked.repeat), with_for_update=True
+    )
 
 
 def _stored(question: JudgeQuestion | None) -> JudgeQuestion:
@@ -121,7 +125,7 @@ def _new_question(job: Job, asked: Asked) -> ReturningInsert[tuple[str]]:
     row = {
         "workspace_id": job.workspace_id,
         "key": asked.key,
-        "repeat": 0,
+        "repeat": asked.repeat,
         "state": "inflight",
         "judge": asked.judge,
         "question_sha256": asked.question_sha256,
@@ -146,7 +150,7 @@ def _reply(question: JudgeQuestion) -> Reply:
     )
 
 
-def _call(session: Session, job: Job, at: At, key: str, **facts: Any) -> JudgeCall:
+def _call(session: Session, job: Job, at: At, asked: Asked, **facts: Any) -> JudgeCall:
     return JudgeCall(
         workspace_id=job.workspace_id,
         job_id=job.id,
@@ -155,7 +159,8 @@ def _call(session: Session, job: Job, at: At, key: str, **facts: Any) -> JudgeCa
         iteration=at.iteration,
         try_=_next_try(session, job, at),
         attempt=job.attempt,
-        key=key,
+        key=asked.key,
+        repeat=asked.repeat,
         **facts,
     )
 

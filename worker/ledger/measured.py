@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import assert_never
 
-from app.core.models import Base, ComparisonRow, Job, Response, ScoreRow
-from worker.cycle.events import Answered, Compared, Rated, Scored, Valued
+from app.core.models import Base, ComparisonRow, Job, RankingRow, Response, ScoreRow
+from worker.cycle.events import Answered, AskedAgain, Compared, Rated, Scored, Valued
+from worker.cycle.ranking import relabel
 from worker.cycle.types import Ranked
 from worker.ledger.rows import fault_of, finite, judged, key_of, raw_of, response
 
+Measured = Scored | Valued | Answered | Rated | Compared | AskedAgain
 
-def measured(job: Job, event: Scored | Valued | Answered | Rated | Compared) -> Sequence[Base]:
+
+def measured(job: Job, event: Measured) -> Sequence[Base]:
     """Return all rows of one event."""
     match event:
         case Scored():
@@ -22,6 +25,8 @@ def measured(job: Job, event: Scored | Valued | Answered | Rated | Compared) -> 
             return rated(job, event)
         case Compared():
             return [compared(job, event)]
+        case AskedAgain():
+            return [asked_again(job, event)]
         case _:
             assert_never(event)
 
@@ -96,3 +101,19 @@ def _preferred(ranked: Ranked | None, *, swapped: bool) -> str:
     if len(best) > 1:
         return "tie"
     return "right" if (best[0] == 1) != swapped else "left"
+
+
+def asked_again(job: Job, event: AskedAgain) -> RankingRow:
+    """Return a judge's new ranking of another run's samples, by their indices there."""
+    ranked = event.verdict if isinstance(event.verdict, Ranked) else None
+    groups = relabel(ranked.ranking, event.presented) if ranked else None
+    return RankingRow(
+        **key_of(job, event.at),
+        round=1,
+        outcome="asked_again",
+        white_box=[],
+        black_box=None if groups is None else [list(group) for group in groups],
+        presented=list(event.presented),
+        fault=fault_of(event.verdict),
+        raw_reply=raw_of(event.verdict),
+    )

@@ -6,6 +6,7 @@ from typing import Any
 from worker.cycle.contest import GIVEN
 from worker.cycle.events import (
     Answered,
+    AskedAgain,
     Compared,
     Event,
     Iterated,
@@ -29,7 +30,7 @@ def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
             _scored(now, event)
         case Taught():
             _taught(now, event)
-        case Answered() | Rated() | Compared():
+        case Answered() | Rated() | Compared() | AskedAgain():
             now["steps_done"] = now.get("steps_done", 0) + 1
         case Valued() if event.at.stage == GIVEN:
             now["steps_done"] = now.get("steps_done", 0) + 1

@@ -11,8 +11,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
-from worker.cycle.contest import ANSWER, GIVEN, JUDGED, JudgedTurn, Stored
-from worker.cycle.events import Answered, Compared, Event, Phase, Rated, Valued
+from worker.cycle.contest import (
+    AGAIN,
+    ANSWER,
+    GIVEN,
+    JUDGED,
+    REVERSED,
+    AskedTurn,
+    JudgedTurn,
+    Stored,
+)
+from worker.cycle.events import Answered, AskedAgain, Compared, Event, Phase, Rated, Valued
 from worker.cycle.ports import Judge, Pending, SampleRequest
 from worker.cycle.seeds import sampling_seed
 from worker.cycle.types import (
@@ -65,6 +74,15 @@ class Pairing:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Another run's judge: what it ranked, and what of it the judge itself is asked again."""
+
+    turns: Sequence[JudgedTurn] = ()
+    judge: Judge | None = None
+    again: Sequence[AskedTurn] = ()
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """The knobs."""
 
@@ -78,7 +96,7 @@ class EvaluationConfig:
 def evaluate(
     prompts: Sequence[Prompt],
     given: Sequence[Example],
-    judged: Sequence[JudgedTurn],
+    judged: Judged,
     contestants: Sequence[Contestant],
     scorers: Mapping[str, Judge],
     pairing: Pairing | None,
@@ -102,7 +120,10 @@ def evaluate(
         yield Phase("scoring")
         unrated = {at: texts for at, texts in answers.items() if (at, name) not in stored.rated}
         yield from _score(prompts, name, judge, unrated)
-        yield from _second_opinion(judged, name, judge, stored)
+        yield from _second_opinion(judged.turns, name, judge, stored)
+    if judged.judge is not None:
+        yield Phase("asking again")
+        yield from _ask_again(judged.judge, judged.again, stored)
     if pairing is not None:
         yield Phase("comparing")
         yield from _compare(prompts, pairing, answers, stored.compared)
@@ -170,6 +191,26 @@ def _second_opinion(
     left = [(at, turn) for at, turn in places if (at, name) not in stored.rated]
     for at, verdict in in_flight((at, partial(ask, turn)) for at, turn in left):
         yield _rated(at, name, verdict)
+
+
+def _ask_again(judge: Judge, turns: Sequence[AskedTurn], stored: Stored) -> Iterator[AskedAgain]:
+    """Each question as it was, for an answer of its own, and with the responses in reverse."""
+    asks = [
+        (At(stage, turn.step, turn.iteration), presented, question)
+        for turn in turns
+        for stage, presented, question in (
+            (AGAIN, turn.presented, replace(turn.question, repeat=1)),
+            (REVERSED, turn.presented[::-1], _reversed(turn.question)),
+        )
+    ]
+    left = [one for one in asks if one[0] not in stored.asked_again]
+    flights = (((at, shown), partial(judge.submit, at, asked)) for at, shown, asked in left)
+    for (at, presented), verdict in in_flight(flights):
+        yield AskedAgain(at, presented, verdict)
+
+
+def _reversed(question: Question) -> Question:
+    return replace(question, responses=question.responses[::-1])
 
 
 def _rated(at: At, name: str, verdict: Verdict) -> Rated:

@@ -62,6 +62,16 @@ class PairwiseSpec(Spec):
     )
 
 
+class ConsistencySpec(Spec):
+    """How steady the judge of a judged run is: some of its questions are asked again.
+
+    Once as they were, which shows chance, and once with the responses in reverse, which shows
+    whether their places matter.
+    """
+
+    n: int = Field(default=50, ge=1, le=100_000, description="Questions; all if there are fewer.")
+
+
 Rater = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._@-]{0,63}$")]
 
 
@@ -90,6 +100,9 @@ class EvaluationSpec(Spec):
         default=None,
         description="A `cyclealign` job whose judge is compared with the scorers: every ranking "
         "that it gave, beside theirs of the same responses.",
+    )
+    consistency: ConsistencySpec | None = Field(
+        default=None, description="Needs `judged`. Each question costs two calls to its judge."
     )
     contestants: Annotated[list[ContestantSpec], Field(max_length=16)] = Field(default_factory=list)
     scorers: Annotated[list[JudgeSpec], Field(max_length=8)] = Field(default_factory=list)

@@ -5,8 +5,6 @@ they were independent would be too narrow. Both are drawn anew, with replacement
 bootstrap, Owen 2007). With three seeds it is rough, and says what three seeds can say.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,7 +16,11 @@ Table = NDArray[np.float64]
 
 def crossed_mean(values: Table, seed: int = 0) -> Estimate:
     """The mean of a table of runs by prompts."""
-    return _crossed(values[..., None], _mean, seed)
+    present = ~np.isnan(values)
+    if not present.any():
+        return NOTHING
+    counts, sums = _sums(seed, present.astype(np.float64), np.where(present, values, 0.0))
+    return _estimate(_ratio(sums, counts), int(present.sum()))
 
 
 def gain_at_equal_length(gains: Table, longer: Table, seed: int = 0) -> Estimate:
@@ -27,43 +29,38 @@ def gain_at_equal_length(gains: Table, longer: Table, seed: int = 0) -> Estimate
     By least squares of the gain on the difference in length, as length-controlled AlpacaEval does
     for win rates (Dubois et al. 2024).
     """
-    return _crossed(np.stack([gains, longer], axis=-1), _intercept, seed)
-
-
-def _crossed(
-    items: Table,
-    statistic: Callable[[Table], float],
-    seed: int,
-) -> Estimate:
-    runs, prompts, width = items.shape
-    whole = _present(items.reshape(-1, width))
-    if not len(whole):
+    present = ~np.isnan(gains) & ~np.isnan(longer)
+    if not present.any():
         return NOTHING
+    gain, length = np.where(present, gains, 0.0), np.where(present, longer, 0.0)
+    square: Table = length * length
+    product: Table = gain * length
+    sums = _sums(seed, present.astype(np.float64), gain, length, square, product)
+    mean_gain, mean_length, squares, products = (_ratio(one, sums[0]) for one in sums[1:])
+    spread = squares - mean_length**2
+    together = products - mean_gain * mean_length
+    slope = np.divide(together, spread, out=np.zeros_like(spread), where=spread > 1e-9 * squares)
+    return _estimate(mean_gain - slope * mean_length, int(present.sum()))
+
+
+def _sums(seed: int, *tables: Table) -> list[NDArray[np.float64]]:
+    """Sum each table whole, and then once for each time that runs and prompts are drawn anew."""
+    runs, prompts = tables[0].shape
     draw = np.random.default_rng(seed)
-    found = []
-    for _ in range(RESAMPLES):
-        drawn = items[draw.integers(0, runs, runs)][:, draw.integers(0, prompts, prompts)]
-        found.append(statistic(_present(drawn.reshape(-1, width))))
+    of_runs = draw.multinomial(runs, np.full(runs, 1 / runs), RESAMPLES)
+    of_prompts = draw.multinomial(prompts, np.full(prompts, 1 / prompts), RESAMPLES)
+    whole = np.ones(runs)[None], np.ones(prompts)[None]
+    weights = np.concatenate([whole[0], of_runs]), np.concatenate([whole[1], of_prompts])
+    return [np.einsum("br,rp,bp->b", weights[0], one, weights[1], optimize=True) for one in tables]
+
+
+def _ratio(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where nothing was drawn that is present."""
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _estimate(found: NDArray[np.float64], n: int) -> Estimate:
+    """The first value is that of the whole, the others are those of the draws."""
     tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(found, [tail, 1 - tail])
-    return Estimate(statistic(whole), float(low), float(high), len(whole))
-
-
-def _present(
-    items: Table,
-) -> Table:
-    return items[~np.isnan(items).any(axis=1)]
-
-
-def _mean(items: Table) -> float:
-    return float(items[:, 0].mean()) if len(items) else float("nan")
-
-
-def _intercept(items: Table) -> float:
-    if not len(items):
-        return float("nan")
-    gain, longer = items.mean(axis=0)
-    spread = ((items[:, 1] - longer) ** 2).mean()
-    together = ((items[:, 0] - gain) * (items[:, 1] - longer)).mean()
-    slope = together / spread if spread else 0.0
-    return float(gain - slope * longer)
+    low, high = np.nanquantile(found[1:], [tail, 1 - tail])
+    return Estimate(float(found[0]), float(low), float(high), n)

@@ -13,6 +13,7 @@ from app.services.measures.estimates import Estimate, mean, share
 from app.services.measures.texts import distinct, refuses
 from app.services.measures.wins import Pair, Wins, wins
 from app.services.prompts import DIGEST
+from app.services.reports.consistency import Consistency, consistency_report
 from app.services.reports.given import GivenReport, given_report
 from app.services.reports.judge_quality import JudgeQuality, judge_quality
 from app.services.reports.people import People, people_report
@@ -77,6 +78,8 @@ class EvaluationReport:
     comparisons: list[Duel]
     judge: list[JudgeQuality]
     """Of the judged job, one a scorer."""
+    consistency: Consistency | None
+    """Of the judged job's judge, where it was asked again."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,9 @@ def evaluation_report(session: Session, job: Job) -> EvaluationReport:
         judge=[judge_quality(session, job, spec["judged"], name) for name in scorers]
         if spec["judged"]
         else [],
+        consistency=consistency_report(session, job, spec["judged"])
+        if spec["consistency"]
+        else None,
     )
 
 
