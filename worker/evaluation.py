@@ -101,7 +101,10 @@ def _events(evaluation: Evaluation, stack: ExitStack) -> Iterator[Event]:
         scorers,
         _pairing(evaluation, stack),
         EvaluationConfig(
-            spec.seed, spec.samples_per_prompt, max(1, ROWS // spec.samples_per_prompt)
+            spec.seed,
+            spec.samples_per_prompt,
+            max(1, ROWS // spec.samples_per_prompt),
+            letters=spec.given is not None and spec.given.form == "letters",
         ),
         inputs.read_stored(engine, job_id),
     )

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from tests import factories
 from tests.api.asking import is_problem
-from tests.run.given import dialogues
+from tests.run.given import dialogues, pairs
 
 NOBODY = "ckpt_" + "0" * 26
 
@@ -183,3 +183,22 @@ def test_a_reward_model_is_no_contestant(client: TestClient, engine: Engine) -> 
         answer = client.post("/v1/evaluations", json=body)
         assert (answer.status_code == 202) is accepted, answer.text
         assert client.post("/v1/evaluations", json={**body, **given}).status_code == 202
+
+
+def test_letters_name_responses_to_choose_from(client: TestClient, engine: Engine) -> None:
+    body = asked(factories.dataset(engine).id, given={"dataset": dialogues(engine).id})
+    assert client.post("/v1/evaluations", json=body).status_code == 202
+    body["given"]["form"] = "letters"
+    is_problem(client.post("/v1/evaluations", json=body), 422, "wrong_dataset_kind")
+
+
+def test_a_reward_model_knows_no_letters(client: TestClient, engine: Engine) -> None:
+    job = factories.job(engine, resolved={"method": {"type": "reward_model"}})
+    made = factories.checkpoint(engine, client.app.state.store, {}, job_id=job.id)  # type: ignore[attr-defined]  # ours
+    body: dict[str, Any] = {
+        "contestants": [{"label": "a", "checkpoint": made.id}],
+        "given": {"dataset": pairs(engine).id},
+    }
+    assert client.post("/v1/evaluations", json=body).status_code == 202
+    body["given"]["form"] = "letters"
+    is_problem(client.post("/v1/evaluations", json=body), 422, "inconsistent_parameters")

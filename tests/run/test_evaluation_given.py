@@ -45,6 +45,18 @@ def test_given_responses_are_valued_and_the_likeliest_is_the_choice(
     assert (first.items, first.missing) == (PROMPTS, 0)
 
 
+def test_responses_are_chosen_by_letter_and_have_no_perplexity(
+    engine: Engine, compare: Callable[..., str], work: Callable[[], int]
+) -> None:
+    job_id = compare(prompts=None, given={"dataset": pairs(engine).id, "form": "letters"})
+    assert work() == DONE
+    given = report_of(engine, job_id).contestants[0].given
+    assert given is not None
+    assert (given.items, given.missing) == (PROMPTS, 0)
+    assert given.accuracy.value is not None
+    assert given.perplexity is None
+
+
 def test_dialogues_have_a_perplexity_and_no_choice(
     engine: Engine, compare: Callable[..., str], work: Callable[[], int]
 ) -> None:

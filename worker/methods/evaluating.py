@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Protocol, TypeVar
 
+from worker.cycle.choices import by_letters
 from worker.cycle.contest import (
     AGAIN,
     ANSWER,
@@ -91,6 +92,8 @@ class EvaluationConfig:
     """Answers of every contestant to every prompt; the first ones are compared."""
     batch: int = 16
     """Prompts answered at once."""
+    letters: bool = False
+    """Whether given responses are chosen from by letter."""
 
 
 def evaluate(
@@ -112,7 +115,7 @@ def evaluate(
             continue
         yield Phase("answering")
         with contestant.open() as speaking:
-            yield from _value(unread, place, contestant, speaking)
+            yield from _value(unread, place, contestant, speaking, letters=config.letters)
             for event in _answer(left, place, contestant, speaking, config):
                 answers[event.at] = tuple(sample.text for sample in event.samples)
                 yield event
@@ -130,11 +133,19 @@ def evaluate(
 
 
 def _value(
-    unread: Sequence[Example], place: int, contestant: Contestant, speaking: Speaking
+    unread: Sequence[Example],
+    place: int,
+    contestant: Contestant,
+    speaking: Speaking,
+    *,
+    letters: bool,
 ) -> Iterator[Valued]:
+    def value(messages: Dialogue, responses: Sequence[str]) -> list[float]:
+        return speaking.value(contestant.prepare(messages), responses)
+
     for example in unread:
-        messages = contestant.prepare(example.prompt.messages)
-        values = speaking.value(messages, example.responses)
+        messages, responses = example.prompt.messages, example.responses
+        values = by_letters(messages, responses, value) if letters else value(messages, responses)
         yield Valued(At(GIVEN, example.prompt.step, place), tuple(values))
 
 

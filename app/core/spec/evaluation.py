@@ -25,6 +25,17 @@ class ExamplesSpec(Spec):
     n: int = Field(default=2, ge=1, le=32)
 
 
+class GivenSpec(PromptsSpec):
+    """Given responses, and how a contestant tells which it values."""
+
+    form: Literal["likelihood", "letters"] = Field(
+        default="likelihood",
+        description="By the token-mean log-probability of each response, or by those of the "
+        "letters under which all of them are shown, each in every place once, as ALMoST does for "
+        "Static HHH. Letters need `preferences`.",
+    )
+
+
 class ContestantSpec(Spec):
     """A model of the catalogue, a checkpoint or an endpoint, and how it is prompted.
 
@@ -91,7 +102,7 @@ class EvaluationSpec(Spec):
     prompts: PromptsSpec | None = Field(
         default=None, description="What the contestants answer; a dataset of kind `prompts`."
     )
-    given: PromptsSpec | None = Field(
+    given: GivenSpec | None = Field(
         default=None,
         description="Responses whose probabilities the contestants tell, or whose rewards: "
         "`preferences`, of which the best should be the likeliest, or `dialogues`.",

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from app.core.spec.base import Label, Metadata, Seed, Spec
-from app.core.spec.evaluation import LabelName
+from app.core.spec.evaluation import GivenSpec, LabelName
 from app.core.spec.job import GenerationSpec, JobSpec, JudgeSpec, PromptsSpec
 
 FieldPointer = Annotated[str, Field(pattern=r"^(/[A-Za-z_]+)+$", max_length=120)]
@@ -38,7 +38,7 @@ class ContestSpec(Spec):
     """How the runs are compared: all answer the same prompts, and so does the start model."""
 
     prompts: PromptsSpec
-    given: PromptsSpec | None = Field(
+    given: GivenSpec | None = Field(
         default=None, description="Responses whose probabilities every run tells, as well."
     )
     scorers: Annotated[list[JudgeSpec], Field(max_length=8)] = Field(default_factory=list)

@@ -45,6 +45,7 @@ def given_report(session: Session, job: Job, place: int) -> GivenReport:
         by_subset[items[step].subset or ""].append(hit)
     best = [values[step][min(items[step].best)] for step in hits]
     rewards = job.resolved["contestants"][place].get("reward_model", False)
+    letters = job.resolved["given"]["form"] == "letters"
     ranks = any(len(item.best) < item.responses for item in items.values())
     return GivenReport(
         items=len(items),
@@ -52,7 +53,7 @@ def given_report(session: Session, job: Job, place: int) -> GivenReport:
         accuracy=share_of([*hits.values()]) if ranks else NOTHING,
         subsets={name: share_of(found) for name, found in sorted(by_subset.items()) if name},
         change=_change(items, hits, first, job.seed) if place and ranks else NOTHING,
-        perplexity=None if rewards else _perplexity(best),
+        perplexity=None if rewards or letters else _perplexity(best),
     )
 
 
