@@ -172,6 +172,30 @@ def cancel(job: str, url: Url = DEFAULT_URL) -> None:
 
 
 @app.command()
+def pause(job: str, url: Url = DEFAULT_URL) -> None:
+    """Ask a job to pause; a running one first keeps the round that it is in."""
+    with _client(url) as client:
+        found = client.pause(job)
+    typer.echo(f"{found['id']} {found['status']}")
+
+
+@app.command()
+def resume(job: str, url: Url = DEFAULT_URL) -> None:
+    """Let a paused job go on."""
+    with _client(url) as client:
+        found = client.resume(job)
+    typer.echo(f"{found['id']} {found['status']}")
+
+
+@app.command()
+def retry(job: str, url: Url = DEFAULT_URL) -> None:
+    """Let a failed or cancelled job go on from its newest checkpoint."""
+    with _client(url) as client:
+        found = client.retry(job)
+    typer.echo(f"{found['id']} {found['status']}")
+
+
+@app.command()
 def rankings(job: str, url: Url = DEFAULT_URL) -> None:
     """Print both rankings of every iteration, one JSON object a line."""
     with _client(url) as client:

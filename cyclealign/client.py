@@ -108,6 +108,18 @@ class Client:
         """Ask a job to stop; asking again changes nothing."""
         return _object(self._ask("POST", f"/v1/jobs/{job_id}/cancel"))
 
+    def pause(self, job_id: str) -> Json:
+        """Ask a job to pause; a running one first keeps the round that it is in."""
+        return _object(self._ask("POST", f"/v1/jobs/{job_id}/pause"))
+
+    def resume(self, job_id: str) -> Json:
+        """Let a paused job go on."""
+        return _object(self._ask("POST", f"/v1/jobs/{job_id}/resume"))
+
+    def retry(self, job_id: str) -> Json:
+        """Let a failed or cancelled job go on from its newest checkpoint."""
+        return _object(self._ask("POST", f"/v1/jobs/{job_id}/retry"))
+
     def rankings(self, job_id: str, **filters: str) -> Iterator[Json]:
         """Iterate over both rankings of every iteration, with the responses."""
         return self.pages(f"/v1/jobs/{job_id}/rankings", **filters)

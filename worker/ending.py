@@ -9,6 +9,8 @@ from app.core.models import LEASED, Act, State
 from worker.cycle.canonical import storable
 
 DONE, STOPPED, FENCED, RETRY, FINAL = 0, 10, 12, 20, 21
+PAUSE = signal.SIGUSR1
+"""Asks a runner to keep the round that ends next and to stop there."""
 MAX_DETAIL = 4000
 
 

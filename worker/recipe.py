@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
@@ -49,6 +49,9 @@ class Run:
     spec: JobSpec
     catalogue: Catalogue
     stopping: threading.Event
+    """It is time to end, whatever is lost by that."""
+    pausing: threading.Event = field(default_factory=threading.Event)
+    """The round that ends next is to be kept and to be the last one for now."""
 
 
 def open_judge(run: Run) -> AbstractContextManager[Judge | None]:
@@ -103,6 +106,9 @@ def look(run: Run, policy: WhiteBox, watch: Watch, event: Event) -> None:
         run.book.alarm(alarm, stops=health.action == "stop")
         if health.action == "stop":
             raise Rejected(f"alarm_{alarm.name}", alarm.message)
+        if health.action == "pause":
+            run.book.pause(alarm.message)
+            run.pausing.set()
 
 
 def _measures_distance(spec: JobSpec, watch: Watch) -> bool:

@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import threading
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ from app.core.storage import open_store
 from worker import evaluation, parts, recipe
 from worker.cycle.events import Event, RoundEnded
 from worker.cycle.health import Watch
-from worker.ending import DONE, STOPPED
+from worker.ending import DONE, PAUSE, STOPPED
 from worker.failure import Rejected, report
 from worker.ledger import inputs
 from worker.ledger.book import Book
@@ -57,18 +58,29 @@ def main() -> int:
     grant = json.loads(sys.stdin.readline())
     die_with_parent(grant.pop("parent_pid"))
     setup_logging()
-    stopping = threading.Event()
+    stopping, pausing = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(PAUSE, lambda *_: pausing.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return report(lambda: work(Lease(**grant), stopping))
+    return report(lambda: work(Lease(**grant), stopping, pausing))
 
 
-def work(lease: Lease, stopping: threading.Event) -> int:
+def work(lease: Lease, stopping: threading.Event, pausing: threading.Event | None = None) -> int:
     """Run what the lease is of."""
     job = inputs.read_job(get_engine(), lease.job_id)
     if job.kind == EVALUATION:
+        if pausing is not None:
+            _stop_to_pause(stopping, pausing)
         return evaluate(lease, job, stopping)
-    return run(open_run(lease, stopping))
+    opened = open_run(lease, stopping)
+    return run(opened if pausing is None else replace(opened, pausing=pausing))
+
+
+def _stop_to_pause(stopping: threading.Event, pausing: threading.Event) -> None:
+    """An evaluation keeps each row at once, so it need not wait for the end of anything."""
+    signal.signal(PAUSE, lambda *_: stopping.set())
+    if pausing.is_set():
+        stopping.set()
 
 
 def evaluate(
@@ -135,12 +147,14 @@ def run(run: Run, most_events: int | None = None) -> int:
         for event in itertools.islice(events, most_events):
             run.book.record(event)
             recipe.look(run, policy, watch, event)
+            pausing = run.pausing.is_set() and isinstance(event, RoundEnded)
             if isinstance(event, RoundEnded):
                 run.book.measure(event.round, gauge.figures() | watch.figures())
-                _round_ended(run, policy, watch, event, Path(scratch))
+                if pausing or _checkpoint_due(run.spec, event):
+                    _keep(run, policy, watch, event, Path(scratch))
             if _finished(event):
                 return DONE
-            if run.stopping.is_set():
+            if pausing or run.stopping.is_set():
                 break
     return STOPPED
 
@@ -160,11 +174,8 @@ def _resume(run: Run, policy: WhiteBox, watch: Watch, scratch: Path) -> dict[str
     return state
 
 
-def _round_ended(
-    run: Run, policy: WhiteBox, watch: Watch, event: RoundEnded, scratch: Path
-) -> None:
-    if not _checkpoint_due(run.spec, event):
-        return
+def _keep(run: Run, policy: WhiteBox, watch: Watch, event: RoundEnded, scratch: Path) -> None:
+    """Take a checkpoint of the round."""
     with tempfile.TemporaryDirectory(dir=scratch) as place:
         folder = Path(place) / "checkpoint"
         job = inputs.read_job(run.engine, run.job.id)

@@ -14,7 +14,7 @@ from os import environ, getpid
 from subprocess import PIPE, Popen, TimeoutExpired
 from threading import Thread
 
-from sqlalchemy import Engine, create_engine, func, select, update
+from sqlalchemy import Engine, create_engine, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -29,13 +29,14 @@ from app.core.lease import (
     claim,
     fence,
     peek,
+    runnable,
     settle,
 )
 from app.core.logging import get_logger
 from app.core.models import Act, Attempt, Job, State
 from app.core.process import kill_group, start_group
 from app.core.settings import Settings
-from worker.ending import Ending, ending_of, stalled
+from worker.ending import PAUSE, Ending, ending_of, stalled
 
 RUNNER = (sys.executable, "-m", "worker.runner")
 RUNNER_DEFAULTS = {"TQDM_DISABLE": "1"}
@@ -44,7 +45,6 @@ PEEK_SECONDS = 1.0
 SETTLE_SECONDS = 10.0
 """How long a worker that shuts down tries to hand its job back."""
 MAX_LINE = 1 << 16
-
 DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 
 
@@ -130,6 +130,7 @@ def _settle(supervisor: Supervisor, lease: Lease, ending: Ending) -> State | Non
 
 
 def _settle_once(supervisor: Supervisor, lease: Lease, ending: Ending) -> State:
+    wait = supervisor.settings.lease_seconds / BACK_OFF_SHARE
     with transaction(supervisor.engine) as session:
         act = ending.act_in(State(fence(session, lease).state))
         return settle(
@@ -138,19 +139,15 @@ def _settle_once(supervisor: Supervisor, lease: Lease, ending: Ending) -> State:
             act,
             error=ending.error,
             reason=ending.reason,
-            run_after_seconds=_wait_after(supervisor.settings, act),
+            run_after_seconds=wait if act is Act.RETRY_LATER else 0,
         )
-
-
-def _wait_after(settings: Settings, act: Act) -> float:
-    return settings.lease_seconds / BACK_OFF_SHARE if act is Act.RETRY_LATER else 0
 
 
 def _pass_on(supervisor: Supervisor) -> None:
     """Have the dispatcher nudge anew for the next runnable job: this slot is free."""
     first = (
         select(Job.id)
-        .where(Job.state == State.QUEUED.value, Job.run_after <= func.clock_timestamp())
+        .where(*runnable())
         .order_by(Job.priority, Job.run_after, Job.id)
         .limit(1)
         .with_for_update(skip_locked=True, key_share=True)
@@ -188,6 +185,7 @@ class _Watch:
     next_beat: float = 0.0
     next_peek: float = 0.0
     away: bool = False
+    pausing: bool = False
 
     def until_end(self) -> Ending | None:
         """Watch the runner until it ends or must be ended; None if there is nothing to settle."""
@@ -217,7 +215,7 @@ class _Watch:
     def _end_of(self, code: int, output: _LastLine) -> Ending | None:
         kill_group(self.process)
         output.join(1)
-        return ending_of(code, output.line, asked=self.stop_by is not None)
+        return ending_of(code, output.line, asked=self.pausing or self.stop_by is not None)
 
     def _look(self) -> "_Verdict | None":
         now = time.monotonic()
@@ -260,7 +258,9 @@ class _Watch:
             return self._judge_fenced(now)
         if self._is_silent(learned):
             return _Verdict(stalled(learned.silent_seconds))
-        if learned.state is not State.RUNNING:
+        if learned.state is State.PAUSING:
+            self._ask_to_pause()
+        elif learned.state is not State.RUNNING:
             self._ask_to_stop(now)
         return None
 
@@ -279,6 +279,12 @@ class _Watch:
 
     def _is_silent(self, learned: Beat) -> bool:
         return learned.silent_seconds > self.supervisor.settings.stall_seconds
+
+    def _ask_to_pause(self) -> None:
+        """However long its round takes; one that hangs is seen by its silence."""
+        if not self.pausing:
+            self.pausing = True
+            self.process.send_signal(PAUSE)
 
     def _ask_to_stop(self, now: float) -> None:
         if self.stop_by is None:

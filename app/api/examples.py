@@ -85,7 +85,7 @@ JOB: dict[str, Any] = {
     },
     "eta_seconds": 180.5,
     "estimated_finish_at": "2026-01-05T09:06:10Z",
-    "allowed_actions": ["cancel"],
+    "allowed_actions": ["cancel", "pause"],
     "spec": SMALL_JOB,
     "resolved": {
         **SMALL_JOB,
@@ -174,7 +174,7 @@ CAPABILITIES: dict[str, Any] = {
     "checkpoint_forms": ["adapter", "merged"],
     "ranges": {"method": {"iterations": {"default": 5, "minimum": 1, "maximum": 50}}},
     "limits": {"max_json_bytes": 1048576},
-    "states": {"queued": ["cancel"], "succeeded": []},
+    "states": {"queued": ["cancel", "pause"], "succeeded": []},
     "transitions": [{"from": "queued", "action": "cancel", "to": "cancelled"}],
     "job_schema": {"type": "object"},
 }

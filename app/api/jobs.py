@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, list, get, cancel."""
+"""Jobs over HTTP: submit, list, get, cancel, pause, resume, retry."""
 
 import re
 from datetime import datetime
@@ -109,4 +109,31 @@ def get(session: SessionDep, workspace: WorkspaceDep, job_id: JobId) -> JobOut:
 def cancel(session: SessionDep, workspace: WorkspaceDep, job_id: JobId) -> JobOut:
     """End a waiting job at once, ask a running one to stop; repeated, it answers the same."""
     job = jobs.cancel(session, workspace, job_id)
+    return job_out(job, clock(session), jobs.attempts(session, job))
+
+
+@router.post("/{job_id}/pause", operation_id="jobs_pause", summary="Pause a job")
+def pause(session: SessionDep, workspace: WorkspaceDep, job_id: JobId) -> JobOut:
+    """Hold a waiting job at once, a running one as soon as its round has ended and is kept.
+
+    A running job is `pausing` until its checkpoint is stored. Repeated, it answers the same.
+    """
+    job = jobs.pause(session, workspace, job_id)
+    return job_out(job, clock(session), jobs.attempts(session, job))
+
+
+@router.post("/{job_id}/resume", operation_id="jobs_resume", summary="Resume a paused job")
+def resume(session: SessionDep, workspace: WorkspaceDep, job_id: JobId) -> JobOut:
+    """Queue a paused job again; it goes on from its newest checkpoint."""
+    job = jobs.resume(session, workspace, job_id)
+    return job_out(job, clock(session), jobs.attempts(session, job))
+
+
+@router.post("/{job_id}/retry", operation_id="jobs_retry", summary="Retry an ended job")
+def retry(session: SessionDep, workspace: WorkspaceDep, job_id: JobId) -> JobOut:
+    """Queue a failed or cancelled job again; it goes on from its newest checkpoint.
+
+    Answers of the judge that were paid are not paid again.
+    """
+    job = jobs.retry(session, workspace, job_id)
     return job_out(job, clock(session), jobs.attempts(session, job))

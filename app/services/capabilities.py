@@ -4,7 +4,7 @@ from importlib.metadata import version
 from typing import Any, get_args
 
 from app.core.models import State, allowed_actions
-from app.core.models.job import OFFERED, TRANSITIONS, USER_ACTS
+from app.core.models.job import TRANSITIONS, USER_ACTS
 from app.core.settings import Settings
 from app.core.spec.job import GenerationSpec, JobSpec, OptimizerSpec
 from app.core.spec.method import CycleAlign, MethodSpec, Offline
@@ -61,11 +61,10 @@ def _ranges(model: Any) -> dict[str, Any]:
 
 
 def _transitions() -> list[dict[str, str]]:
-    """List the moves that users can make today."""
-    offered = [act for act in USER_ACTS if act in OFFERED]
+    """List the moves that users can make."""
     return [
         {"from": state.value, "action": act.value, "to": TRANSITIONS[state, act].value}
         for state in State
-        for act in offered
+        for act in USER_ACTS
         if (state, act) in TRANSITIONS
     ]

@@ -1,4 +1,4 @@
-"""Jobs: submit, read, list, cancel."""
+"""Jobs: submit, read, list, and what users may do to them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.lease import clock, move
-from app.core.models import TERMINAL, Act, Attempt, Job, State, log_event, new_id
+from app.core.models import Act, Attempt, Job, State, log_event, new_id
+from app.core.models.job import TRANSITIONS
 from app.core.rewind import EXPERIMENT
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
@@ -138,23 +139,58 @@ def _filtered(query: Select[Job], wanted: Filter) -> Select[Job]:
 
 
 def cancel(session: Session, workspace: str, job_id: str) -> Job:
-    """Cancel the job now if it waits, else ask its runner to stop; raises `Conflict`.
+    """Cancel the job now if it waits, else ask its runner to stop; raises `Conflict`."""
+    return _act(session, workspace, job_id, Act.CANCEL)
 
-    The jobs that an experiment made end with it. Cancelling what is cancelled changes nothing.
-    """
+
+def pause(session: Session, workspace: str, job_id: str) -> Job:
+    """Pause the job now if it waits, else once its runner has taken a checkpoint."""
+    return _act(session, workspace, job_id, Act.PAUSE)
+
+
+def resume(session: Session, workspace: str, job_id: str) -> Job:
+    """Queue a paused job again; it goes on from its newest checkpoint."""
+    return _act(session, workspace, job_id, Act.RESUME)
+
+
+def retry(session: Session, workspace: str, job_id: str) -> Job:
+    """Queue a failed or cancelled job again; it goes on from its newest checkpoint."""
+    return _act(session, workspace, job_id, Act.RETRY)
+
+
+REASONS = {
+    Act.CANCEL: "cancelled by the user",
+    Act.PAUSE: "paused by the user",
+    Act.RESUME: "resumed by the user",
+    Act.RETRY: "retried by the user",
+}
+
+
+def _act(session: Session, workspace: str, job_id: str, act: Act) -> Job:
+    """Move a job, and with an experiment those that it made; what is repeated changes nothing."""
     job = get(session, workspace, job_id, lock=True)
     before = job.state
-    state = move(session, job, Act.CANCEL, actor="user", reason="cancelled by the user")
-    if state is State.CANCELLING and job.state != before:
-        job.cancel_requested_at = clock(session)
-    for child in _running_parts(session, job):
-        cancel(session, workspace, child)
+    state = move(session, job, act, actor="user", reason=REASONS[act])
+    if job.state != before:
+        _after(session, job, state)
+    for part in _parts(session, job):
+        if (State(part.state), act) in TRANSITIONS:
+            _act(session, workspace, part.id, act)
     return job
 
 
-def _running_parts(session: Session, job: Job) -> Sequence[str]:
+def _after(session: Session, job: Job, state: State) -> None:
+    """Note when it was cancelled; begin anew to count errors of what is queued again."""
+    now = clock(session)
+    if state is State.CANCELLING:
+        job.cancel_requested_at = now
+    if state is State.QUEUED:
+        job.run_after, job.nudged_at, job.cancel_requested_at = now, None, None
+        job.failures = job.stalls = 0
+        job.error = None
+
+
+def _parts(session: Session, job: Job) -> Sequence[Job]:
     if job.kind != EXPERIMENT:
         return ()
-    ended = [state.value for state in TERMINAL]
-    query = select(Job.id).where(Job.parent_id == job.id, Job.state.not_in(ended))
-    return session.scalars(query.order_by(Job.id)).all()
+    return session.scalars(select(Job).where(Job.parent_id == job.id).order_by(Job.id)).all()

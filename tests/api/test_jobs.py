@@ -7,7 +7,7 @@ from sqlalchemy import Engine, select
 from starlette.testclient import TestClient
 
 from app.core.db import transaction
-from app.core.models import Attempt, JobEvent, State, allowed_actions
+from app.core.models import Attempt, Job, JobEvent, State, allowed_actions
 from tests import factories
 from tests.api.asking import leased
 
@@ -41,7 +41,67 @@ def test_cancelling_follows_the_table(
         problem = answer.json()
         assert problem["code"] == "invalid_state"
         assert problem["state"] == state
-        assert problem["allowed_actions"] == []
+        assert problem["allowed_actions"] == list(allowed_actions(state))
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "status", "after"),
+    [
+        ("pause", State.QUEUED, 200, State.PAUSED),
+        ("pause", State.RUNNING, 200, State.PAUSING),
+        ("pause", State.PAUSED, 200, State.PAUSED),
+        ("pause", State.CANCELLING, 409, State.CANCELLING),
+        ("pause", State.SUCCEEDED, 409, State.SUCCEEDED),
+        ("resume", State.PAUSED, 200, State.QUEUED),
+        ("resume", State.RUNNING, 200, State.RUNNING),
+        ("resume", State.PAUSING, 409, State.PAUSING),
+        ("resume", State.FAILED, 409, State.FAILED),
+        ("retry", State.FAILED, 200, State.QUEUED),
+        ("retry", State.CANCELLED, 200, State.QUEUED),
+        ("retry", State.QUEUED, 200, State.QUEUED),
+        ("retry", State.SUCCEEDED, 409, State.SUCCEEDED),
+        ("retry", State.PAUSED, 409, State.PAUSED),
+    ],
+)
+def test_pausing_resuming_and_retrying_follow_the_table(
+    client: TestClient, engine: Engine, action: str, state: State, status: int, after: State
+) -> None:
+    busy = state in {State.RUNNING, State.PAUSING, State.CANCELLING}
+    job = factories.job(engine, state=state.value, **(leased() if busy else {}))
+    answer = client.post(f"/v1/jobs/{job.id}/{action}")
+    assert answer.status_code == status, answer.text
+    assert client.get(f"/v1/jobs/{job.id}").json()["status"] == after
+    if status == 409:
+        assert answer.json()["code"] == "invalid_state"
+
+
+def test_a_retried_job_counts_its_errors_anew(client: TestClient, engine: Engine) -> None:
+    job = factories.job(
+        engine, state="failed", failures=3, stalls=2, error={"code": "judge_quota", "detail": "no"}
+    )
+    shown = client.post(f"/v1/jobs/{job.id}/retry").json()
+    assert (shown["error"], shown["finished_at"]) == (None, None)
+    with transaction(engine) as session:
+        found = session.get_one(Job, job.id)
+        assert (found.failures, found.stalls) == (0, 0)
+
+
+def test_an_experiment_is_paused_and_resumed_with_its_parts(
+    client: TestClient, engine: Engine
+) -> None:
+    whole = factories.job(engine, kind="experiment")
+    parts = {
+        state: factories.job(
+            engine, parent_id=whole.id, state=state, **(leased() if state == "running" else {})
+        ).id
+        for state in ("queued", "running", "succeeded")
+    }
+    client.post(f"/v1/jobs/{whole.id}/pause")
+    shown = [client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in parts.values()]
+    assert shown == ["paused", "pausing", "succeeded"]
+    client.post(f"/v1/jobs/{whole.id}/resume")
+    shown = [client.get(f"/v1/jobs/{job_id}").json()["status"] for job_id in parts.values()]
+    assert shown == ["queued", "pausing", "succeeded"]
 
 
 def test_cancelling_twice_changes_nothing_the_second_time(

@@ -26,7 +26,7 @@ def test_a_submitted_job_is_queued_and_can_be_read_where_location_says(
         *("job", "alignment", "mine"),
         "queued",
     )
-    assert job["allowed_actions"] == ["cancel"]
+    assert job["allowed_actions"] == ["cancel", "pause"]
     assert job["progress"]["fraction"] == 0
     assert job["progress"]["steps_total"] == 4
     assert job["metadata"] == {"team": "x"}

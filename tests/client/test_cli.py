@@ -27,7 +27,7 @@ def test_help_names_every_command() -> None:
     shown = _run("--help")
     assert shown.returncode == 0
     commands = ("up", "demo", "upload", "submit", "evaluate", "experiment", "report", "status")
-    for command in (*commands, "cancel", "rankings", "download"):
+    for command in (*commands, "cancel", "pause", "resume", "retry", "rankings", "download"):
         assert f" {command} " in shown.stdout
 
 

@@ -34,6 +34,18 @@ def test_a_runner_is_asked_to_stop_when_a_user_asks_the_job_to(
     assert stage.outcome() == "stopped"
 
 
+def test_a_runner_that_is_asked_to_pause_may_take_its_time(stage: Stage) -> None:
+    """Longer than the grace of a stop: its checkpoint comes first."""
+    keeps = "signal.signal(signal.SIGUSR1, lambda *_: (time.sleep(2.5), sys.exit(10)))\n"
+    with stage.playing(READ_LEASE + keeps + READY + SLEEP) as pid:
+        asked = time.monotonic()
+        stage.change("state = 'pausing'")
+        eventually(lambda: stage.state() == "paused", 8)
+    assert time.monotonic() - asked > 2.5
+    assert not is_alive(pid)
+    assert stage.outcome() == "stopped"
+
+
 def test_a_runner_that_ignores_the_asking_is_killed_after_the_grace(stage: Stage) -> None:
     with stage.playing(IGNORES_SIGTERM) as pid:
         asked = time.monotonic()

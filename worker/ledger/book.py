@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from app.core import lease as leases
 from app.core.db import transaction
 from app.core.lease import Lease
-from app.core.models import Act, Attempt, Checkpoint, Job, Metric, log_event
+from app.core.models import Act, Attempt, Checkpoint, Job, Metric, State, log_event
 from worker.cycle.events import (
     Answered,
     AskedAgain,
@@ -73,6 +73,12 @@ class Book:
                 job.result_checkpoint_id = _newest(session, job)
             facts = {"name": alarm.name, "value": alarm.value, "threshold": alarm.threshold}
             session.add(log_event(job, "alarm", alarm.message, level="warning", **facts))
+
+    def pause(self, reason: str) -> None:
+        """Ask for the pause of one's own job; nothing if it is ending in another way."""
+        with self.commit() as (session, job):
+            if State(job.state) is State.RUNNING:
+                leases.move(session, job, Act.PAUSE, actor="health", reason=reason)
 
     def finish(self) -> None:
         """Settle a job that makes no checkpoint."""

@@ -90,9 +90,6 @@ REPEATS: frozenset[tuple[State, Act]] = frozenset(
 )
 """Actions whose effect is already there: answered with the job as it is."""
 
-OFFERED: frozenset[Act] = frozenset({Act.CANCEL})
-"""The user's actions that the service offers today."""
-
 
 def after(state: State, act: Act) -> State:
     """Return the state that follows; raises `Conflict` for an illegal move."""
@@ -112,7 +109,7 @@ def after(state: State, act: Act) -> State:
 
 def allowed_actions(state: State) -> tuple[str, ...]:
     """Name the user's actions that change something now."""
-    return tuple(act.value for act in USER_ACTS if act in OFFERED and (state, act) in TRANSITIONS)
+    return tuple(act.value for act in USER_ACTS if (state, act) in TRANSITIONS)
 
 
 _LEASED_SQL = ", ".join(f"'{state.value}'" for state in LEASED)

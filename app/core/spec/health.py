@@ -12,10 +12,10 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class HealthSpec(Spec):
     """Alarms of a `cyclealign` run; a threshold of null never alarms."""
 
-    action: Literal["note", "stop"] = Field(
+    action: Literal["note", "pause", "stop"] = Field(
         default="note",
-        description="`note` logs an event; `stop` also ends the job as failed, with the "
-        "checkpoints that it has.",
+        description="`note` logs an event; `pause` also pauses the job at the end of the round; "
+        "`stop` ends it as failed, with the checkpoints that it has.",
     )
     window: int = Field(
         default=16, ge=2, le=10_000, description="Iterations compared with as many at the start."
