@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -166,33 +167,25 @@ def status(job: str, url: Url = DEFAULT_URL) -> None:
 @app.command()
 def cancel(job: str, url: Url = DEFAULT_URL) -> None:
     """Ask a job to stop."""
-    with _client(url) as client:
-        found = client.cancel(job)
-    typer.echo(f"{found['id']} {found['status']}")
+    _move(url, lambda client: client.cancel(job))
 
 
 @app.command()
 def pause(job: str, url: Url = DEFAULT_URL) -> None:
     """Ask a job to pause; a running one first keeps the round that it is in."""
-    with _client(url) as client:
-        found = client.pause(job)
-    typer.echo(f"{found['id']} {found['status']}")
+    _move(url, lambda client: client.pause(job))
 
 
 @app.command()
 def resume(job: str, url: Url = DEFAULT_URL) -> None:
     """Let a paused job go on."""
-    with _client(url) as client:
-        found = client.resume(job)
-    typer.echo(f"{found['id']} {found['status']}")
+    _move(url, lambda client: client.resume(job))
 
 
 @app.command()
 def retry(job: str, url: Url = DEFAULT_URL) -> None:
     """Let a failed or cancelled job go on from its newest checkpoint."""
-    with _client(url) as client:
-        found = client.retry(job)
-    typer.echo(f"{found['id']} {found['status']}")
+    _move(url, lambda client: client.retry(job))
 
 
 @app.command()
@@ -209,6 +202,12 @@ def download(checkpoint: str, folder: Path, url: Url = DEFAULT_URL) -> None:
     with _client(url) as client:
         for path in client.download_files(checkpoint, folder):
             typer.echo(str(path))
+
+
+def _move(url: str, ask: Callable[[Any], Json]) -> None:
+    with _client(url) as client:
+        found = ask(client)
+    typer.echo(f"{found['id']} {found['status']}")
 
 
 def _pairs(given: list[str]) -> dict[str, str]:

@@ -54,6 +54,13 @@ class RowVerdictsOut(Out):
     decided: Decided | None
 
 
+class RowGivenOut(Out):
+    """What a row makes of given rows."""
+
+    accuracy: EstimateOut = Field(description="Share whose best response it values most.")
+    change: EstimateOut | None = Field(description="Less the start model's: the alignment tax.")
+
+
 class RowTextsOut(Out):
     """What the answers look like."""
 
@@ -74,9 +81,7 @@ class RowOut(Out):
     seconds: float | None = Field(description="Mean of the runs that ended.")
     scores: list[RowScoresOut]
     verdicts: RowVerdictsOut | None
-    given: EstimateOut | None = Field(
-        description="Share of given rows whose best response it values most."
-    )
+    given: RowGivenOut | None
     texts: RowTextsOut | None
 
 

@@ -12,19 +12,17 @@ from app.core.models import (
     Checkpoint,
     Job,
     RankingRow,
-    State,
     log_event,
-    new_id,
 )
 from app.core.rewind import EVALUATION
 from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec, PromptsSpec
 from app.services.catalogue import resolved_judge
-from app.services.configs import config_sha256
 from app.services.consistency import require_none
 from app.services.evaluation_rules import Asked, evaluation_faults
 from app.services.formats.rows import Kind
+from app.services.new_jobs import new_job
 from app.services.prompts import Chosen, add_stages, choose_stage
 
 GIVEN_KINDS: dict[str, tuple[Kind, ...]] = {
@@ -98,23 +96,7 @@ def _queued(asked: Asked, chosen: Chosen, rows: Mapping[str, int]) -> Job:
     if spec.consistency is not None:
         total += 2 * min(spec.consistency.n, rankings)
     resolved = _resolved(asked, chosen) | {"pairs": [list(pair) for pair in pairs]}
-    return Job(
-        id=new_id("job"),
-        workspace_id=asked.workspace,
-        kind=EVALUATION,
-        name=spec.name,
-        state=State.QUEUED.value,
-        spec=spec.model_dump(mode="json", exclude_unset=True),
-        resolved=resolved,
-        config_sha256=config_sha256(resolved),
-        seed=spec.seed,
-        meta=spec.metadata,
-        attempt=0,
-        steps_total=total,
-        progress={"steps_done": 0, "steps_total": total},
-        usage={},
-        event_seq=0,
-    )
+    return new_job(asked.workspace, EVALUATION, spec, resolved, seed=spec.seed, steps=total)
 
 
 def _rankings(asked: Asked) -> int:

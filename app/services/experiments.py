@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt, Invalid
-from app.core.models import Job, State, log_event, new_id
+from app.core.models import Job, log_event
 from app.core.rewind import EXPERIMENT
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.evaluation import ContestantSpec
@@ -19,6 +19,7 @@ from app.services.configs import same_config
 from app.services.consistency import require_none
 from app.services.contests import contest_spec, contests_expected
 from app.services.experiment_rows import START, Row, in_row, job_of, rows_of, shape_faults
+from app.services.new_jobs import new_job
 
 
 @dataclass(frozen=True)
@@ -102,23 +103,9 @@ def _run(session: Session, experiment: Job, seed: int, checked: jobs.Checked) ->
 def _queued(asked: Asked, rows: int) -> Job:
     spec = asked.spec
     total = rows * len(spec.seeds) + contests_expected(spec, rows, _cycles(spec))
-    return Job(
-        id=new_id("job"),
-        workspace_id=asked.workspace,
-        kind=EXPERIMENT,
-        name=spec.name,
-        state=State.QUEUED.value,
-        spec=spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
-        resolved=spec.model_dump(mode="json", by_alias=True)
-        | {"service_version": version("cyclealign")},
-        seed=0,
-        meta=spec.metadata,
-        attempt=0,
-        steps_total=total,
-        progress={"steps_done": 0, "steps_total": total},
-        usage={},
-        event_seq=0,
-    )
+    resolved = spec.model_dump(mode="json", by_alias=True)
+    resolved["service_version"] = version("cyclealign")
+    return new_job(asked.workspace, EXPERIMENT, spec, resolved, seed=0, steps=total)
 
 
 def _cycles(spec: ExperimentSpec) -> int:

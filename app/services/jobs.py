@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.lease import clock, move
-from app.core.models import Act, Attempt, Job, State, log_event, new_id
+from app.core.models import Act, Attempt, Job, State, log_event
 from app.core.models.job import TRANSITIONS
 from app.core.rewind import EXPERIMENT
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
-from app.services.configs import config_sha256
 from app.services.consistency import require_none
 from app.services.entries import Entries, entries_of
+from app.services.new_jobs import new_job
 from app.services.paging import Ask, Slice, fetch_newest
 from app.services.prompts import Chosen, add_prompts, choose_rows
 from app.services.resolving import resolved_spec, spec_faults
@@ -46,7 +46,10 @@ def check(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue)
     entries = entries_of(session, workspace, spec, catalogue)
     chosen = choose_rows(session, workspace, spec)
     require_none((*spec_faults(spec, entries), *chosen.faults))
-    return Checked(spec, _queued(workspace, spec, entries, chosen), chosen)
+    resolved = _resolved(spec, entries, chosen)
+    steps = len(chosen.prompts)
+    job = new_job(workspace, "alignment", spec, resolved, seed=spec.seed, steps=steps)
+    return Checked(spec, job, chosen)
 
 
 def queue(session: Session, checked: Checked) -> Job:
@@ -59,27 +62,6 @@ def queue(session: Session, checked: Checked) -> Job:
     session.flush()
     session.refresh(job)
     return job
-
-
-def _queued(workspace: str, spec: JobSpec, entries: Entries, chosen: Chosen) -> Job:
-    resolved = _resolved(spec, entries, chosen)
-    return Job(
-        id=new_id("job"),
-        workspace_id=workspace,
-        kind="alignment",
-        name=spec.name,
-        state=State.QUEUED.value,
-        spec=spec.model_dump(mode="json", by_alias=True, exclude_unset=True),
-        resolved=resolved,
-        config_sha256=config_sha256(resolved),
-        seed=spec.seed,
-        meta=spec.metadata,
-        attempt=0,
-        steps_total=len(chosen.prompts),
-        progress={"steps_done": 0, "steps_total": len(chosen.prompts)},
-        usage={},
-        event_seq=0,
-    )
 
 
 def _resolved(spec: JobSpec, entries: Entries, chosen: Chosen) -> dict[str, Any]:

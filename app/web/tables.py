@@ -11,7 +11,18 @@ from app.services.reports.row_measures import RowScores
 COLUMNS = (
     *("row", "scorer", "runs", "total", "low", "high", "gain", "gain_low", "gain_high"),
     *("gain_at_equal_length", "equal_low", "equal_high", "decided", "missing"),
-    *("win", "tie", "lose", "invalid", "mean_tokens", "ended", "refused", "distinct_2"),
+    *(
+        "given",
+        "given_change",
+        "win",
+        "tie",
+        "lose",
+        "invalid",
+        "mean_tokens",
+        "ended",
+        "refused",
+        "distinct_2",
+    ),
     *("seconds", "judge_calls", "cost_micros", "config_sha256"),
 )
 
@@ -38,6 +49,8 @@ def _cells(row: RowReport, scores: RowScores | None) -> Iterator[object]:
     yield from _three(scores.gain_at_equal_length if scores else None)
     yield scores.decided if scores else None
     yield scores.missing if scores else None
+    yield row.given.accuracy.value if row.given else None
+    yield row.given.change.value if row.given and row.given.change else None
     for name in ("win", "tie", "lose", "invalid"):
         yield getattr(row.verdicts, name, None)
     yield from _texts(row)

@@ -59,6 +59,19 @@ def test_a_judge_that_always_prefers_the_first_answer_makes_ties_alone(
     assert len(judge.posts) == 2 * PROMPTS
 
 
+def test_a_model_compared_with_itself_hardly_ever_wins(
+    engine: Engine, compare: Callable[..., str], work: Callable[[], int]
+) -> None:
+    """Fifteen times the same model: 105 comparisons, each answer with luck of its own."""
+    many = [{"label": f"twin {k}", "model": "tiny"} for k in range(15)]
+    job_id = compare(contestants=many, pairwise={"judge": {"name": "rubric"}})
+    assert work() == DONE
+    duels = report_of(engine, job_id).comparisons
+    assert len(duels) == 105
+    assert any(duel.record.win != duel.record.lose for duel in duels)
+    assert sum(duel.winner is not None for duel in duels) <= 5
+
+
 def test_replies_that_cannot_be_read_are_invalid_and_no_ties(
     engine: Engine, judge: JudgeServer, compare: Callable[..., str], work: Callable[[], int]
 ) -> None:

@@ -19,11 +19,11 @@ from app.web.experiment_page import as_html
 from app.web.tables import as_csv
 from tests import factories
 from tests.run.conftest import job_of
-from tests.run.given import dialogues
+from tests.run.given import pairs
 from tests.stack.jobs import small_job
 from worker.ending import DONE
 
-HELD_OUT = 4
+HELD_OUT, GIVEN = 4, 10
 PATHS = {"name": "N", "values": [{"label": "2"}, {"label": "1", "set": {"/method/iterations": 1}}]}
 
 
@@ -31,7 +31,7 @@ PATHS = {"name": "N", "values": [{"label": "2"}, {"label": "1", "set": {"/method
 def experiment(operator: Path, engine: Engine) -> Callable[..., str]:
     """Submit a small experiment over the same datasets each time; returns its id."""
     prompts, held_out = (factories.dataset(engine, n).id for n in (3, HELD_OUT))
-    given = dialogues(engine).id
+    given = pairs(engine).id
 
     def submit(**changes: Any) -> str:
         values = {
@@ -139,6 +139,12 @@ def check_row(row: RowReport, start: RowReport) -> None:
     said = row.verdicts
     assert said is not None
     assert said.win + said.tie + said.lose + said.invalid == 2 * HELD_OUT
+    assert row.given is not None
+    assert start.given is not None
+    assert row.given.accuracy.n == 2 * GIVEN
+    assert row.given.change is not None
+    tax = (row.given.accuracy.value or 0.0) - (start.given.accuracy.value or 0.0)
+    assert row.given.change.value == pytest.approx(tax)
     assert row.texts is not None
     assert row.texts.answers == 2 * HELD_OUT
     assert all(run.judge[0].mean_demonstrations is not None for run in row.runs)

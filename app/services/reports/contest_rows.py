@@ -44,6 +44,12 @@ class Contests:
     contestants: Mapping[str, Contestant]
 
     @property
+    def given_steps(self) -> list[int]:
+        """The given rows that anybody has valued."""
+        valued = {step for one in self.contestants.values() for _, step in one.given}
+        return sorted(valued)
+
+    @property
     def prompts(self) -> int:
         """How many prompts every contestant answers for each seed."""
         return len(self.steps)

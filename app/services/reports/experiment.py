@@ -13,12 +13,17 @@ from sqlalchemy.orm import Session
 
 from app.core.models import TERMINAL, Job, JudgeCall, State
 from app.services.contests import contest_ids, jobs_by_id, run_ids, start_label
-from app.services.measures.estimates import Estimate
 from app.services.reports.contest_rows import Contests, read_contests
 from app.services.reports.harness import Difference, harness_differences
 from app.services.reports.judge_quality import AgreementPart, JudgeQuality, agreement_parts
 from app.services.reports.judge_quality import judge_quality as quality_of
-from app.services.reports.row_measures import RowScores, RowTexts, RowVerdicts, measure
+from app.services.reports.row_measures import (
+    RowGiven,
+    RowScores,
+    RowTexts,
+    RowVerdicts,
+    measure,
+)
 
 
 @dataclass(frozen=True)
@@ -52,8 +57,7 @@ class RowReport:
     """Mean of the runs that ended well."""
     scores: list[RowScores]
     verdicts: RowVerdicts | None
-    given: Estimate | None
-    """Share of given rows whose best response it values most."""
+    given: RowGiven | None
     texts: RowTexts | None
 
 

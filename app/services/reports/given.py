@@ -58,8 +58,10 @@ def given_report(session: Session, job: Job, place: int) -> GivenReport:
 
 
 def given_hits(session: Session, job: Job, place: int) -> dict[int, float]:
-    """By item, whether the contestant at a place values the best response most."""
-    return _hits(_items(session, job), _values(session, job, place))
+    """By item with a choice, whether the contestant at a place values the best response most."""
+    items = _items(session, job)
+    chosen = {step: item for step, item in items.items() if len(item.best) < item.responses}
+    return _hits(chosen, _values(session, job, place))
 
 
 def _hits(

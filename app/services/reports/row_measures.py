@@ -61,12 +61,22 @@ class RowTexts:
 
 
 @dataclass(frozen=True)
+class RowGiven:
+    """What a row makes of given rows."""
+
+    accuracy: Estimate
+    """Share whose best response it values most."""
+    change: Estimate | None
+    """Less the start model's on the same rows: the alignment tax."""
+
+
+@dataclass(frozen=True)
 class Measures:
     """All measures of one row."""
 
     scores: list[RowScores]
     verdicts: RowVerdicts | None
-    given: Estimate | None
+    given: RowGiven | None
     texts: RowTexts | None
 
 
@@ -77,7 +87,7 @@ def measure(contests: Contests, label: str, start: str | None) -> Measures:
     return Measures(
         scores=[_scores(contests, label, one, other, scorer) for scorer in contests.scorers],
         verdicts=_verdicts(contests, label, one) if other and contests.compares else None,
-        given=mean(list(one.given.values())) if one.given else None,
+        given=_given(contests, label, one, other) if one.given else None,
         texts=_texts(one) if one.answers else None,
     )
 
@@ -105,11 +115,27 @@ def _scores(
     )
 
 
-def _table(contests: Contests, label: str, value: Callable[[Place], float]) -> Table:
-    """Contests down, prompts across."""
+def _table(
+    contests: Contests,
+    label: str,
+    value: Callable[[Place], float],
+    steps: Sequence[int] | None = None,
+) -> Table:
+    """Contests down, prompts across, or other steps."""
     numbers = sorted(contests.expected.get(label, ()))
-    cells = [[value((number, step)) for step in contests.steps] for number in numbers]
-    return np.array(cells, dtype=float).reshape(len(numbers), len(contests.steps))
+    across = contests.steps if steps is None else steps
+    cells = [[value((number, step)) for step in across] for number in numbers]
+    return np.array(cells, dtype=float).reshape(len(numbers), len(across))
+
+
+def _given(contests: Contests, label: str, one: Contestant, other: Contestant | None) -> RowGiven:
+    def table(whose: Contestant) -> Table:
+        nothing = float("nan")
+        steps = contests.given_steps
+        return _table(contests, label, lambda place: whose.given.get(place, nothing), steps)
+
+    change = None if other is None else crossed_mean(table(one) - table(other))
+    return RowGiven(crossed_mean(table(one)), change)
 
 
 def _mean(values: Sequence[float] | None) -> float:
