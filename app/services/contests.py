@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import Invalid
@@ -18,20 +17,18 @@ from app.services import evaluations
 from app.services.configs import same_config
 from app.services.experiment_rows import START
 
-MOST_RUNS_BESIDE = 15
-"""Runs in one evaluation: one contestant more is the start model."""
+MOST_CONTESTANTS = 16
+"""Of one evaluation, the start models among them."""
 OWNER = "dispatcher"
 LEASE_SECONDS = 60.0
 """The lease is given and settled in one transaction."""
-
-Json = dict[str, Any]
 
 
 def contests_expected(spec: ExperimentSpec, rows: int, cycles: int) -> int:
     """How many evaluations will follow if all runs end well."""
     if spec.evaluation is None:
         return 0
-    each = -(-rows // MOST_RUNS_BESIDE) + (cycles if spec.evaluation.judge_quality else 0)
+    each = -(-rows // (MOST_CONTESTANTS - 1)) + (cycles if spec.evaluation.judge_quality else 0)
     return len(spec.seeds) * each
 
 
@@ -41,17 +38,14 @@ def advance(session: Session, experiment_id: str, catalogue: Catalogue) -> None:
     experiment = session.scalars(query.with_for_update(skip_locked=True, key_share=True)).first()
     if experiment is None:
         return
-    runs = jobs_by_id(session, run_ids(experiment))
-    if all_ended(runs.values()) and not experiment.resolved.get("contests"):
+    if _all_ended(session, experiment) and not experiment.resolved.get("contests"):
         try:
-            _compare(session, experiment, runs, catalogue)
+            _compare(session, experiment, catalogue)
         except Invalid as invalid:
             _end(session, experiment, Act.FAIL, "comparison_refused", str(invalid))
             return
-    contests = jobs_by_id(session, contest_ids(experiment))
-    _count(experiment, [*runs.values(), *contests.values()])
-    if all_ended([*runs.values(), *contests.values()]):
-        _finish(session, experiment, runs)
+    if _all_ended(session, experiment):
+        _finish(session, experiment)
 
 
 def run_ids(experiment: Job) -> list[str]:
@@ -70,9 +64,16 @@ def jobs_by_id(session: Session, ids: Sequence[str]) -> dict[str, Job]:
     return {job.id: job for job in session.scalars(query)}
 
 
-def all_ended(found: Any) -> bool:
-    """Whether none of the jobs can change any more by itself."""
-    return all(State(job.state) in TERMINAL for job in found)
+def _all_ended(session: Session, experiment: Job) -> bool:
+    """Count the parts that have ended; whether none of them can change any more by itself."""
+    parts = [*run_ids(experiment), *contest_ids(experiment)]
+    ended = Job.state.in_([state.value for state in TERMINAL])
+    done = session.scalar(select(func.count()).where(Job.id.in_(parts), ended)) or 0
+    phase = "comparing" if contest_ids(experiment) else "running"
+    if (done, phase) != (experiment.progress.get("steps_done"), experiment.phase):
+        experiment.phase = phase
+        experiment.progress = experiment.progress | {"steps_done": done}
+    return done == len(set(parts))
 
 
 def waiting(session: Session) -> Sequence[str]:
@@ -81,11 +82,12 @@ def waiting(session: Session) -> Sequence[str]:
     return session.scalars(query.order_by(Job.created_at, Job.id)).all()
 
 
-def _compare(session: Session, experiment: Job, runs: dict[str, Job], catalogue: Catalogue) -> None:
+def _compare(session: Session, experiment: Job, catalogue: Catalogue) -> None:
     """Queue the evaluations, each with the seed of its runs."""
     asked = experiment.resolved["evaluation"]
-    if asked is None or not any(job.result_checkpoint_id for job in runs.values()):
+    if asked is None:
         return
+    runs = jobs_by_id(session, run_ids(experiment))
     wanted = ContestSpec.model_validate_json(json.dumps(asked))
     made = []
     for seed, spec in _contests(experiment, runs, wanted):
@@ -95,6 +97,8 @@ def _compare(session: Session, experiment: Job, runs: dict[str, Job], catalogue:
             checked.job.parent_id = experiment.id
         job = known or evaluations.queue(session, checked)
         made.append({"seed": seed, "job_id": job.id, "judged": spec.judged})
+    if not made:
+        return
     experiment.resolved = {**experiment.resolved, "contests": made}
     session.add(log_event(experiment, "compared", f"{len(made)} evaluations follow."))
     session.flush()
@@ -103,26 +107,28 @@ def _compare(session: Session, experiment: Job, runs: dict[str, Job], catalogue:
 def _contests(
     experiment: Job, runs: dict[str, Job], wanted: ContestSpec
 ) -> Iterator[tuple[int, EvaluationSpec]]:
+    starts = _starts([job.resolved["model"]["name"] for job in runs.values()])
+    beside = max(1, MOST_CONTESTANTS - len(starts))
     for seed in experiment.resolved["seeds"]:
         ready = _ready(experiment, runs, seed)
-        for first in range(0, len(ready), MOST_RUNS_BESIDE):
-            some = ready[first : first + MOST_RUNS_BESIDE]
+        for first in range(0, len(ready), beside):
+            some = _contestants(ready[first : first + beside])
             name = f"{experiment.name}, seed {seed}"
-            yield seed, contest_spec(wanted, [*_starts(some), *_contestants(some)], name, seed)
+            yield seed, contest_spec(wanted, [*starts, *some], name, seed)
         for _, job in ready:
             if wanted.judge_quality and job.resolved["method"]["type"] == "cyclealign":
                 yield seed, _quality_spec(wanted, job, seed)
 
 
 def _ready(experiment: Job, runs: dict[str, Job], seed: int) -> list[tuple[str, Job]]:
-    """Pair the rows' labels with their runs of a seed that made a checkpoint."""
+    """Pair the rows' labels with their runs of a seed that ended well."""
     found = [
         (row["label"], runs[run["job_id"]])
         for row in experiment.resolved["rows"]
         for run in row["runs"]
         if run["seed"] == seed
     ]
-    return [(label, job) for label, job in found if job.result_checkpoint_id is not None]
+    return [(label, job) for label, job in found if job.state == State.SUCCEEDED.value]
 
 
 def start_label(model: str, models: Sequence[str]) -> str:
@@ -130,8 +136,7 @@ def start_label(model: str, models: Sequence[str]) -> str:
     return START if len(set(models)) == 1 else f"{START} {model}"[:64]
 
 
-def _starts(runs: Sequence[tuple[str, Job]]) -> list[ContestantSpec]:
-    models = [job.resolved["model"]["name"] for _, job in runs]
+def _starts(models: Sequence[str]) -> list[ContestantSpec]:
     return [
         ContestantSpec(label=start_label(model, models), model=model)
         for model in dict.fromkeys(models)
@@ -168,16 +173,9 @@ def _quality_spec(wanted: ContestSpec, job: Job, seed: int) -> EvaluationSpec:
     return EvaluationSpec(name=name, judged=job.id, scorers=wanted.scorers, seed=seed)
 
 
-def _count(experiment: Job, parts: Sequence[Job]) -> None:
-    done = sum(State(job.state) in TERMINAL for job in parts)
-    phase = "comparing" if experiment.resolved.get("contests") else "running"
-    if (done, phase) != (experiment.progress.get("steps_done"), experiment.phase):
-        experiment.phase = phase
-        experiment.progress = experiment.progress | {"steps_done": done}
-
-
-def _finish(session: Session, experiment: Job, runs: dict[str, Job]) -> None:
-    if any(job.state == State.SUCCEEDED.value for job in runs.values()):
+def _finish(session: Session, experiment: Job) -> None:
+    well = select(Job.id).where(Job.id.in_(run_ids(experiment)), Job.state == State.SUCCEEDED.value)
+    if session.scalars(well.limit(1)).first() is not None:
         _end(session, experiment, Act.FINISH)
     else:
         _end(session, experiment, Act.FAIL, "no_run_succeeded", "No run of it ended well.")

@@ -20,7 +20,7 @@ from worker.ending import DONE, STOPPED
 RARE = {"every_rounds": 1000, "keep": 1}
 """Without a pause there would be no checkpoint before the end."""
 
-OTHERS_OFF = dict.fromkeys(("length", "equal", "diversity", "phrase"))
+OTHERS_OFF = dict.fromkeys(("length", "equal", "diversity", "phrase", "skipped"))
 
 
 @pytest.fixture
@@ -91,10 +91,6 @@ def test_an_alarm_pauses_the_job_with_what_it_has_just_learnt(
         why = session.scalars(select(JobEvent.message).where(JobEvent.job_id == job_id)).all()
     assert kept[-1] == job.round > 0
     assert any(message.startswith("running → pausing: ") for message in why)
-    pauses = 1
-    while job_of(engine, job_id).state == "paused":
-        act(engine, job_id, jobs.resume)
-        pauses += run_until_kept() == STOPPED
-    # each figure alarms once, resumed or not: the distance, and the share of skipped updates
-    assert pauses <= 2
-    assert job_of(engine, job_id).state == "succeeded"
+    # a figure alarms once, resumed or not
+    act(engine, job_id, jobs.resume)
+    assert run_until_kept() == DONE
