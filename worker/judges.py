@@ -26,6 +26,7 @@ from app.core.spec.catalogue import (
 from app.core.spec.job import DemonstrationsSpec, JobSpec, JudgeSpec
 from app.core.storage import Store
 from worker import judging
+from worker.blackbox.choosing_lm import ChoosingLmBox
 from worker.blackbox.failures import CredentialRejected
 from worker.blackbox.local_lm import LocalLmBox
 from worker.blackbox.openai import OpenAiBox, OpenAiEndpoint
@@ -42,6 +43,7 @@ from worker.ledger.fetching import fetch_whole_model
 from worker.parts import build_source
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
+from worker.whitebox.reader import open_reader
 from worker.whitebox.rewarder import open_rewarder
 from worker.whitebox.sample import Generation
 
@@ -140,7 +142,9 @@ def _openai_judge(entry: OpenAiJudge) -> OpenAiBox:
     return OpenAiBox(endpoint)
 
 
-def _local_judge(entry: LocalLmJudge, model: ModelEntry, around: Surroundings) -> LocalLmBox:
+def _local_judge(
+    entry: LocalLmJudge, model: ModelEntry, around: Surroundings
+) -> LocalLmBox | ChoosingLmBox:
     generation = Generation(max_new_tokens=entry.max_tokens, max_length=LOCAL_JUDGE_CONTEXT)
     speaker = open_speaker(
         build_source(model),
@@ -149,7 +153,11 @@ def _local_judge(entry: LocalLmJudge, model: ModelEntry, around: Surroundings) -
         cache=around.cache,
         interrupted=around.interrupted,
     )
-    return LocalLmBox(speaker, f"{entry.model}@{entry_hash(model)[:12]}")
+    name = f"{entry.model}@{entry_hash(model)[:12]}"
+    box = LocalLmBox(speaker, name)
+    if entry.replies == "written":
+        return box
+    return ChoosingLmBox(open_reader(speaker), box, name)
 
 
 def _reward_judge(entry: RewardModelJudge, around: Surroundings) -> RewardBox:

@@ -35,6 +35,10 @@ _SCORES = Traits(
 _PROMPTED = Traits(
     reads_demonstrations=True, writes_response=True, gives_ties=True, gives_scores=False
 )
+CHOOSING = Traits(
+    reads_demonstrations=True, writes_response=False, gives_ties=False, gives_scores=False
+)
+"""Of a local model whose likeliest ranking is taken."""
 TRAITS = {
     "openai": _PROMPTED,
     "local_lm": _PROMPTED,
@@ -64,7 +68,12 @@ def _local_model(judge: JudgeEntry) -> str | None:
 
 def traits_of(judge: JudgeEntry) -> Traits:
     """Return what the judge can do."""
-    return TRAITS[judge.type]
+    return CHOOSING if chooses(judge) else TRAITS[judge.type]
+
+
+def chooses(judge: JudgeEntry) -> bool:
+    """Whether the judge is a local model whose likeliest ranking is taken."""
+    return isinstance(judge, LocalLmJudge) and judge.replies == "likeliest"
 
 
 def models(catalogue: Catalogue) -> Iterator[dict[str, Any]]:

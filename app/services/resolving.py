@@ -6,12 +6,14 @@ from typing import Any
 from app.core.errors import FaultAt
 from app.core.spec.job import JobSpec
 from app.core.spec.method import CycleAlign
-from app.services.catalogue import Traits, resolved_judge, resolved_model
+from app.services.catalogue import Traits, chooses, resolved_judge, resolved_model
 from app.services.consistency import Path, explicit, inconsistent, length_faults, value_at
 from app.services.cycle_rules import cycle_faults, not_applicable
 from app.services.entries import Entries
 from app.services.offline_rules import offline_faults
 
+MOST_CHOSEN_FROM = 5
+"""Candidates that a judge can rank by choosing: there are 120 rankings of five."""
 PRESETS: dict[str, dict[Path, Any]] = {
     "paper": {
         ("method", "candidates"): 3,
@@ -48,6 +50,7 @@ def spec_faults(spec: JobSpec, entries: Entries) -> Iterator[FaultAt]:
     match spec.method:
         case CycleAlign():
             yield from _preset_faults(spec)
+            yield from _choosing_faults(values, entries)
             yield from cycle_faults(spec, spec.method, values, entries.traits)
         case _:
             yield from offline_faults(spec)
@@ -61,6 +64,16 @@ def _preset_faults(spec: JobSpec) -> Iterator[FaultAt]:
             yield inconsistent(
                 path, f"{name!r} contradicts 'preset', which pins it to {pinned}. Leave one out."
             )
+
+
+def _choosing_faults(values: dict[str, Any], entries: Entries) -> Iterator[FaultAt]:
+    candidates = values["method"]["candidates"]
+    if entries.judge and chooses(entries.judge) and candidates > MOST_CHOSEN_FROM:
+        yield inconsistent(
+            ("method", "candidates"),
+            f"The judge chooses among all rankings, so at most {MOST_CHOSEN_FROM} of "
+            "'method.candidates' can stand before it.",
+        )
 
 
 def _held_out_faults(spec: JobSpec, traits: Traits | None) -> Iterator[FaultAt]:

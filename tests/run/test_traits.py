@@ -2,7 +2,12 @@
 
 from dataclasses import asdict
 
-from app.services.catalogue import TRAITS
+from app.core.spec.catalogue import FolderSource, LocalLmJudge, ModelEntry
+from app.core.spec.job import JobSpec
+from app.services.catalogue import TRAITS, traits_of
+from app.services.entries import Entries
+from app.services.resolving import spec_faults
+from worker.blackbox.choosing_lm import MOST_CANDIDATES, ChoosingLmBox
 from worker.blackbox.local_lm import LocalLmBox
 from worker.blackbox.openai import OpenAiBox
 from worker.blackbox.recorded import RecordedBox
@@ -16,6 +21,27 @@ SAID = {
     "rubric": RubricBox.traits,
     "reward_model": RewardBox.traits,
 }
+
+
+def test_a_judge_that_chooses_says_so_of_itself() -> None:
+    entry = LocalLmJudge(type="local_lm", model="m", replies="likeliest")
+    assert asdict(traits_of(entry)) == asdict(ChoosingLmBox.traits)
+
+
+def test_more_candidates_than_a_judge_can_choose_among_are_refused() -> None:
+    entry = LocalLmJudge(type="local_lm", model="m", replies="likeliest")
+    asked = {
+        "model": {"name": "m"},
+        "judge": {"name": "m"},
+        "prompts": {"dataset": "ds_" + "0" * 26},
+        "method": {"type": "cyclealign", "candidates": MOST_CANDIDATES},
+    }
+    model = ModelEntry(source=FolderSource(type="folder", path="/m"), license="MIT")
+    entries = Entries(model, entry)
+    assert list(spec_faults(JobSpec.model_validate(asked), entries)) == []
+    asked["method"] = {"type": "cyclealign", "candidates": MOST_CANDIDATES + 1}
+    [fault] = spec_faults(JobSpec.model_validate(asked), entries)
+    assert fault.pointer == "/method/candidates"
 
 
 def test_the_catalogue_and_the_judges_agree_on_every_trait() -> None:

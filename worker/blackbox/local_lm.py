@@ -59,20 +59,25 @@ class LocalLmBox:
             BadRequest: the prompt is too long; cut, it would show the judge other candidates.
             Interrupted: the caller asked to stop.
         """
-        ids = self._speaker.chat.prompt_ids(request.messages, _UNCUT)
-        room = self._speaker.generation.prompt_limit
-        if len(ids) > room:
-            raise BadRequest(f"the prompt takes {len(ids)} tokens, and there is room for {room}")
+        tokens = self.prompt_tokens(request)
         asked = SampleRequest(Prompt(0, request.messages), (SEED,))
         [(_, [sample])] = self._speaker.sample([asked])
         return Reply(
             storable(sample.text),
             sample.finish,
-            tokens_in=len(ids),
+            tokens_in=tokens,
             cached_tokens_in=0,
             tokens_out=len(sample.tokens),
             model=self._name,
         )
+
+    def prompt_tokens(self, request: Request) -> int:
+        """Count the prompt's tokens; raises `BadRequest` if they do not fit."""
+        tokens = len(self._speaker.chat.prompt_ids(request.messages, _UNCUT))
+        room = self._speaker.generation.prompt_limit
+        if tokens > room:
+            raise BadRequest(f"the prompt takes {tokens} tokens, and there is room for {room}")
+        return tokens
 
     def read(self, reply: Reply, question: Question) -> Ranked | Malformed:
         """Read strictly; a reply that the limit cut is a fault."""

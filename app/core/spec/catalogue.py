@@ -96,6 +96,11 @@ class LocalLmJudge(Spec):
     type: Literal["local_lm"]
     model: EntryName
     max_tokens: int = Field(default=256, ge=16, le=8192)
+    replies: Literal["written", "likeliest"] = Field(
+        default="written",
+        description="Whether it writes its rankings, or the likeliest of all well-formed ones is "
+        "taken: for small models, which mostly miss the form, and at most 5 candidates.",
+    )
     description: str = ""
 
 
