@@ -101,13 +101,18 @@ def job_of(row: Row, seed: int) -> tuple[JobSpec | None, list[FaultAt]]:
     if len(row.label) > LABEL_CHARACTERS:
         message = f"The row's name is over {LABEL_CHARACTERS} characters: {row.label!a}."
         return None, [FaultAt("invalid_length", message, "/axes")]
-    body = {"name": f"{row.label}, seed {seed}"} | row.body | {"seed": seed}
+    body = row.body | {"name": _run_name(row, seed), "seed": seed}
     try:
         return JobSpec.model_validate_json(json.dumps(body)), []
     except ValidationError as error:
         found = [dict(one) | {"loc": ("body", *one["loc"])} for one in error.errors()]
         faults = [FaultAt(**fault) for fault in faults_of(found, body, JobSpec)]
         return None, [in_row(fault, row) for fault in faults]
+
+
+def _run_name(row: Row, seed: int) -> str:
+    whole = f"{row.label}, seed {seed}"
+    return f"{row.body['name']}: {whole}"[:120] if "name" in row.body else whole
 
 
 def in_row(fault: FaultAt, row: Row) -> FaultAt:

@@ -65,6 +65,13 @@ def test_every_combination_of_values_runs_under_every_seed(
     assert len(runs) == experiment["progress"]["steps_total"] == 8
 
 
+def test_a_named_base_names_its_runs(client: TestClient, engine: Engine) -> None:
+    base = spec(factories.dataset(engine).id, judge={"name": "rubric"}, name="mine")
+    client.post("/v1/experiments", json={"base": base, "axes": [LENGTHS], "seeds": [4]})
+    names = [job.name for job in of_kind(engine, "alignment")]
+    assert names == ["mine: 5, seed 4", "mine: 1 (w/o Cycle), seed 4"]
+
+
 def test_a_run_that_is_already_there_is_not_run_again(client: TestClient, engine: Engine) -> None:
     """Names and metadata do not matter; the same file under another id does not either."""
     first = factories.dataset(engine)
