@@ -98,6 +98,8 @@ def read_asked(
 ) -> list[AskedTurn]:
     """Put together what another job's judge was asked wherever it answered with a ranking.
 
+    A response with letters that PostgreSQL cannot hold is asked as it is stored.
+
     Args:
         engine: the database.
         job_id: the other job.
