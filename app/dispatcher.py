@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.db import get_engine, transaction
 from app.core.errors import Unavailable
-from app.core.lease import reap, runnable
+from app.core.lease import reap
 from app.core.logging import get_logger, setup_logging
-from app.core.models import Job, State, WorkerRow
+from app.core.models import Job, State, WorkerRow, next_jobs
 from app.core.queue import celery_app, prepare_broker, purge_delivered, send_nudge
 from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import Catalogue
@@ -116,9 +116,8 @@ def nudge(engine: Engine, settings: Settings, celery: Celery) -> int:
         workers = select(func.count()).where(WorkerRow.seen_at > alive, ~WorkerRow.draining)
         stale = func.clock_timestamp() - timedelta(seconds=settings.renudge_seconds)
         due = (
-            select(Job.id)
-            .where(*runnable(), or_(Job.nudged_at.is_(None), Job.nudged_at < stale))
-            .order_by(Job.priority, Job.run_after, Job.id)
+            next_jobs(Job.id)
+            .where(or_(Job.nudged_at.is_(None), Job.nudged_at < stale))
             .limit(1 + (session.scalar(workers) or 0))
         )
         jobs = list(session.scalars(due))

@@ -22,9 +22,8 @@ import torch
 from app.core.db import get_engine
 from app.core.lease import Lease
 from app.core.logging import setup_logging
-from app.core.models import Job
+from app.core.models import EVALUATION, Job
 from app.core.process import die_with_parent
-from app.core.rewind import EVALUATION
 from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import (
     Catalogue,

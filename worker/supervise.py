@@ -14,7 +14,7 @@ from os import environ, getpid
 from subprocess import PIPE, Popen, TimeoutExpired
 from threading import Thread
 
-from sqlalchemy import Engine, create_engine, select, update
+from sqlalchemy import Engine, create_engine, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -29,11 +29,10 @@ from app.core.lease import (
     claim,
     fence,
     peek,
-    runnable,
     settle,
 )
 from app.core.logging import get_logger
-from app.core.models import Act, Attempt, Job, State
+from app.core.models import Act, Attempt, Job, State, next_jobs
 from app.core.process import kill_group, start_group
 from app.core.settings import Settings
 from worker.ending import PAUSE, Ending, ending_of, stalled
@@ -145,13 +144,7 @@ def _settle_once(supervisor: Supervisor, lease: Lease, ending: Ending) -> State:
 
 def _pass_on(supervisor: Supervisor) -> None:
     """Have the dispatcher nudge anew for the next runnable job: this slot is free."""
-    first = (
-        select(Job.id)
-        .where(*runnable())
-        .order_by(Job.priority, Job.run_after, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
+    first = next_jobs(Job.id).limit(1).with_for_update(skip_locked=True, key_share=True)
     try:
         with transaction(supervisor.engine) as session:
             session.execute(

@@ -13,7 +13,7 @@ from app.api.jobs import JobId
 from app.api.schemas_experiments import ExperimentReportOut
 from app.api.schemas_reports import EvaluationReportOut, RewardReportOut
 from app.core.errors import NotFound
-from app.core.rewind import EVALUATION, EXPERIMENT
+from app.core.models import EVALUATION, EXPERIMENT
 from app.services import jobs
 from app.services.reports.evaluation import evaluation_report
 from app.services.reports.experiment import ExperimentReport, experiment_report

@@ -22,8 +22,9 @@ from app.core.models import (
     State,
     after,
     log_event,
+    next_jobs,
 )
-from app.core.rewind import EXPERIMENT, rewind
+from app.core.rewind import rewind
 from app.core.settings import get_settings
 
 LEASED_VALUES = tuple(state.value for state in LEASED)
@@ -65,23 +66,12 @@ class Beat:
 def claim(session: Session, *, owner: str, ttl_seconds: float) -> Lease | None:
     """Take the next runnable job and rewind it to its newest whole checkpoint; None: none waits."""
     job = session.scalars(
-        select(Job)
-        .where(*runnable())
-        .order_by(Job.priority, Job.run_after, Job.id)
+        next_jobs(Job)
         .limit(1)
         .with_for_update(skip_locked=True, key_share=True)
         .execution_options(populate_existing=True)
     ).first()
     return None if job is None else grant(session, job, owner=owner, ttl_seconds=ttl_seconds)
-
-
-def runnable() -> tuple[Any, ...]:
-    """What a job must be for a worker to take it; experiments wait for others to run."""
-    return (
-        Job.state == State.QUEUED.value,
-        Job.kind != EXPERIMENT,
-        Job.run_after <= func.clock_timestamp(),
-    )
 
 
 def grant(session: Session, job: Job, *, owner: str, ttl_seconds: float) -> Lease:

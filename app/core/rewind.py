@@ -3,10 +3,7 @@
 from sqlalchemy import CursorResult, delete, select
 from sqlalchemy.orm import Session
 
-from app.core.models import REWOUND, Checkpoint, Job, log_event
-
-EVALUATION = "evaluation"
-EXPERIMENT = "experiment"
+from app.core.models import EVALUATION, EXPERIMENT, REWOUND, Checkpoint, Job, log_event
 
 
 def rewind(session: Session, job: Job) -> Checkpoint | None:

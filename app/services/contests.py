@@ -8,8 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import Invalid
 from app.core.lease import grant, settle
-from app.core.models import TERMINAL, Act, Job, State, log_event
-from app.core.rewind import EVALUATION, EXPERIMENT
+from app.core.models import EVALUATION, EXPERIMENT, TERMINAL, Act, Job, State, log_event
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec, PairwiseSpec
 from app.core.spec.experiment import ContestSpec, ExperimentSpec

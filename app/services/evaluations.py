@@ -9,12 +9,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.core.models import (
+    EVALUATION,
     Checkpoint,
     Job,
     RankingRow,
     log_event,
 )
-from app.core.rewind import EVALUATION
 from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec, PromptsSpec

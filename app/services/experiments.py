@@ -8,8 +8,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt, Invalid
-from app.core.models import Job, log_event
-from app.core.rewind import EXPERIMENT
+from app.core.models import EXPERIMENT, Job, log_event
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.evaluation import ContestantSpec
 from app.core.spec.experiment import ExperimentSpec

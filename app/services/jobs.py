@@ -12,9 +12,8 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.lease import clock, move
-from app.core.models import Act, Attempt, Job, State, log_event
+from app.core.models import ALIGNMENT, EXPERIMENT, Act, Attempt, Job, State, log_event
 from app.core.models.job import TRANSITIONS
-from app.core.rewind import EXPERIMENT
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
 from app.services.consistency import require_none
@@ -48,7 +47,7 @@ def check(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue)
     require_none((*spec_faults(spec, entries), *chosen.faults))
     resolved = _resolved(spec, entries, chosen)
     steps = len(chosen.prompts)
-    job = new_job(workspace, "alignment", spec, resolved, seed=spec.seed, steps=steps)
+    job = new_job(workspace, ALIGNMENT, spec, resolved, seed=spec.seed, steps=steps)
     return Checked(spec, job, chosen)
 
 

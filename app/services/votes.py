@@ -7,8 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, NotFound
-from app.core.models import Job, Response, Vote
-from app.core.rewind import EVALUATION
+from app.core.models import EVALUATION, Job, Response, Vote
 from app.services import jobs
 from app.services.runs import prompts_at
 from app.services.sampling import draw

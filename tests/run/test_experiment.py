@@ -8,8 +8,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from app.core.db import transaction
-from app.core.lease import runnable
-from app.core.models import Attempt, Job
+from app.core.models import Attempt, Job, next_jobs
 from app.core.spec.catalogue import load_catalogue
 from app.core.spec.experiment import ExperimentSpec
 from app.dispatcher import take_on
@@ -86,7 +85,7 @@ def finish(
         while job_of(engine, job_id).state == "queued":
             advance()
             with transaction(engine) as session:
-                waiting = session.scalars(select(Job).where(*runnable())).all()
+                waiting = session.scalars(next_jobs(Job)).all()
             for _ in waiting:
                 assert work() == DONE
         return job_id

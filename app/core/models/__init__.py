@@ -5,6 +5,9 @@ from app.core.models.checkpoint import ArtifactChunk, Checkpoint
 from app.core.models.dataset import Dataset, DatasetIssue, DatasetRow
 from app.core.models.ids import new_id
 from app.core.models.job import (
+    ALIGNMENT,
+    EVALUATION,
+    EXPERIMENT,
     LEASED,
     TERMINAL,
     Act,
@@ -18,7 +21,7 @@ from app.core.models.job import (
     log_event,
 )
 from app.core.models.judging import JudgeCall, JudgeLimit, JudgeQuestion
-from app.core.models.queries import run_rows
+from app.core.models.queries import next_jobs, run_rows
 from app.core.models.run import (
     REWOUND,
     AgreementRow,
@@ -33,7 +36,10 @@ from app.core.models.vote import Vote
 from app.core.models.worker import WorkerRow
 
 __all__ = [
+    "ALIGNMENT",
     "DEFAULT_WORKSPACE",
+    "EVALUATION",
+    "EXPERIMENT",
     "LEASED",
     "REWOUND",
     "TERMINAL",
@@ -65,5 +71,6 @@ __all__ = [
     "allowed_actions",
     "log_event",
     "new_id",
+    "next_jobs",
     "run_rows",
 ]

@@ -9,6 +9,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.core.errors import Conflict
 from app.core.models.base import Base, Big, CreatedAt, Json, Moment, Owned
 
+ALIGNMENT, EVALUATION, EXPERIMENT = "alignment", "evaluation", "experiment"
+"""The kinds of jobs."""
+
 
 class State(StrEnum):
     """Where a job is; where it is inside its recipe is its `phase`."""
@@ -145,7 +148,7 @@ class Job(Owned, Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    kind: Mapped[str] = mapped_column(default="alignment")
+    kind: Mapped[str] = mapped_column(default=ALIGNMENT)
     parent_id: Mapped[str | None]
     name: Mapped[str]
     state: Mapped[str] = mapped_column(default=State.QUEUED.value)

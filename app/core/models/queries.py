@@ -3,10 +3,26 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from app.core.models.dataset import DatasetRow
-from app.core.models.job import JobPrompt
+from app.core.models.job import EXPERIMENT, Job, JobPrompt, State
+
+
+def next_jobs(*columns: Any) -> Select[Any]:
+    """Select columns of the jobs that a worker may take, the next one first.
+
+    Experiments are passed by: they wait for others to run.
+    """
+    return (
+        select(*columns)
+        .where(
+            Job.state == State.QUEUED.value,
+            Job.kind != EXPERIMENT,
+            Job.run_after <= func.clock_timestamp(),
+        )
+        .order_by(Job.priority, Job.run_after, Job.id)
+    )
 
 
 def run_rows(job_id: str, stages: Sequence[str], *columns: Any) -> Select[Any]:
