@@ -1,4 +1,4 @@
-"""The dispatcher: nudges workers, ends the attempts of lost ones, and takes experiments on.
+"""The dispatcher: nudges workers, reaps and sweeps after lost ones, and takes experiments on.
 
 Run it as `python -m app.dispatcher`, any number of times: one copy acts, the others wait for its
 lock. The jobs' rows are the outbox, so that a crash or an empty broker costs only time.
@@ -16,16 +16,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.core.db import get_engine, transaction
 from app.core.errors import Unavailable
-from app.core.lease import reap
 from app.core.logging import get_logger, setup_logging
 from app.core.models import Job, State, WorkerRow, next_jobs
 from app.core.queue import celery_app, prepare_broker, purge_delivered, send_nudge
+from app.core.reaping import expire, reap
 from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import Catalogue
+from app.core.storage import Store, open_store
+from app.core.sweeping import LEASES, sweep
 from app.services.catalogue import open_catalogue
 from app.services.contests import advance, waiting
 
 REAP_PAGE = 100
+SWEEP_PAGE = 10
 FORGET_WORKERS = timedelta(days=1)
 MISSED_BEATS = 3
 """A worker silent for so many heartbeats takes no nudges."""
@@ -69,14 +72,16 @@ class Leader:
 
 @dataclass
 class Dispatcher:
-    """The loop's parts; `reap_at` is when, by the monotonic clock, reaping is due."""
+    """The loop's parts; reaping and sweeping are due at times of the monotonic clock."""
 
     engine: Engine
     settings: Settings
     celery: Celery
     catalogue: Catalogue
+    store: Store
     stopping: threading.Event
     reap_at: float = 0.0
+    sweep_at: float = 0.0
     leader: Leader = field(init=False)
 
     def __post_init__(self) -> None:
@@ -99,8 +104,20 @@ class Dispatcher:
                 self.reap_at = time.monotonic() + self.settings.reap_seconds
             take_on(self.engine, self.catalogue)
             nudge(self.engine, self.settings, self.celery)
-        except (SQLAlchemyError, Unavailable) as fault:
+            if time.monotonic() >= self.sweep_at:
+                self._sweep()
+        except (SQLAlchemyError, Unavailable, OSError) as fault:
             get_logger().warning("a turn failed", fault=type(fault).__name__, detail=str(fault))
+
+    def _sweep(self) -> None:
+        """Sweep a page; a full one has the next follow after the next turn."""
+        self.sweep_at = time.monotonic() + self.settings.sweep_seconds
+        age = LEASES * self.settings.lease_seconds
+        gone = sweep(self.engine, self.store, older_seconds=age, limit=SWEEP_PAGE)
+        if gone:
+            get_logger().warning("swept", checkpoints=gone)
+        if len(gone) == SWEEP_PAGE:
+            self.sweep_at = 0.0
 
 
 def nudge(engine: Engine, settings: Settings, celery: Celery) -> int:
@@ -139,10 +156,12 @@ def take_on(engine: Engine, catalogue: Catalogue) -> None:
 
 
 def clean(engine: Engine, settings: Settings) -> None:
-    """Reap lost leases, then remove delivered messages and the rows of workers long gone."""
+    """Reap lost leases and late jobs, remove delivered messages and rows of workers long gone."""
     lost = reap_all(engine, settings)
-    if lost:
-        get_logger().warning("reaped", jobs=lost)
+    with transaction(engine) as session:
+        late = expire(session)
+    if lost or late:
+        get_logger().warning("reaped", lost=lost, late=late)
     purge_delivered(engine)
     with transaction(engine) as session:
         gone = func.clock_timestamp() - FORGET_WORKERS
@@ -175,7 +194,8 @@ def main() -> None:
     _prepare(celery, engine, stopping)
     get_logger().info("the dispatcher starts")
     catalogue = open_catalogue(settings.catalogue)
-    Dispatcher(engine, settings, celery, catalogue, stopping).run()
+    store = open_store(settings.artifacts_url, engine)
+    Dispatcher(engine, settings, celery, catalogue, store, stopping).run()
     get_logger().info("the dispatcher ends")
 
 

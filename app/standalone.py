@@ -158,7 +158,9 @@ def children(settings: Settings) -> list[Child]:
     return [
         _child("api", _api(settings), logs, env, 5),
         _child("dispatcher", ("app.dispatcher",), logs, env, 5),
-        _child("worker", _WORKER, logs, env, settings.stop_grace_seconds + 7),
+        _child(
+            "worker", _WORKER, logs, env, settings.drain_seconds + settings.stop_grace_seconds + 7
+        ),
     ]
 
 

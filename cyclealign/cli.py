@@ -101,6 +101,26 @@ def submit(
 
 
 @app.command()
+def clone(
+    job: str,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", help="/field=value of the job, such as /seed=2.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="A checkpoint whose weights are the start.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch the job until it ends.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Submit a job like another one, with some new values, and print its id."""
+    from cyclealign.overrides import read_overrides  # noqa: PLC0415 - `--help` stays fast
+
+    overrides = read_overrides(given or [])
+    with _client(url) as client:
+        _follow(client, client.clone_job(job, overrides, checkpoint=start), wait=wait)
+
+
+@app.command()
 def evaluate(
     spec: Annotated[str, typer.Argument(help="A JSON file; - reads standard input.")],
     wait: Annotated[bool, typer.Option("--wait", help="Watch it until it ends.")] = False,

@@ -73,6 +73,19 @@ class Client:
         """Submit a job; the answer's `resolved` holds what every default became."""
         return _object(self._ask("POST", "/v1/jobs", json=dict(spec)))
 
+    def clone_job(
+        self,
+        job_id: str,
+        overrides: Mapping[str, Any] | None = None,
+        *,
+        checkpoint: str | None = None,
+    ) -> Json:
+        """Submit a job with another one's spec and some new values, perhaps from a checkpoint."""
+        asked: Json = {"overrides": dict(overrides or {})}
+        if checkpoint is not None:
+            asked["from"] = {"checkpoint": checkpoint}
+        return _object(self._ask("POST", f"/v1/jobs/{job_id}/clone", json=asked))
+
     def create_evaluation(self, spec: Mapping[str, Any]) -> Json:
         """Submit an evaluation; it is a job, and is watched like one."""
         return _object(self._ask("POST", "/v1/evaluations", json=dict(spec)))
@@ -103,6 +116,10 @@ class Client:
             yield job
             time.sleep(every)
         yield job
+
+    def change(self, job_id: str, wanted: Mapping[str, Any]) -> Json:
+        """Change a job's name, metadata, budget or deadline."""
+        return _object(self._ask("PATCH", f"/v1/jobs/{job_id}", json=dict(wanted)))
 
     def cancel(self, job_id: str) -> Json:
         """Ask a job to stop; asking again changes nothing."""

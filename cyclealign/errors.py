@@ -5,6 +5,7 @@ ClientError
 ├── Unreachable    (no answer)
 ├── Corrupt        (bytes that are not what the manifest says)
 ├── BadPlan        (a plan that cannot be carried out as it stands)
+├── BadOverride    (a new value on the command line that cannot be read)
 └── NotStarted     (the standalone stack ended before it was ready)
 """
 
@@ -48,6 +49,10 @@ class Corrupt(ClientError):
 
 class BadPlan(ClientError):
     """A plan's file, its datasets or its names do not fit together."""
+
+
+class BadOverride(ClientError):
+    """A `--set` that is no field with a value, or that contradicts another one."""
 
 
 class NotStarted(ClientError):

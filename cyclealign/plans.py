@@ -60,11 +60,17 @@ def read_plan(path: Path, data: Path, given: Mapping[str, str]) -> Plan:
 
 
 def finished(plan: Plan, folder: Path) -> Path | None:
-    """Find the result of just this plan, if it is there and whole."""
+    """Find the result of just this plan, if it is there and whole.
+
+    Raises:
+        BadPlan: another file, such as a plan, is where the result would be written.
+    """
     path = folder / f"{plan.name}.json"
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
+    if "report" not in found:
+        raise BadPlan(f"{path} is no result and would be lost; choose another --out or name.")
     whole = found.get("plan_sha256") == plan.sha256 and found["report"]["complete"]
     return path if whole else None
 

@@ -49,10 +49,17 @@ def ending_of(code: int, last_words: bytes, *, asked: bool) -> Ending | None:
     return Ending(Act.RETRY_LATER, _error("worker_lost", _death(code)), "worker_lost")
 
 
-def stalled(seconds: float) -> Ending:
+def stalled(seconds: float, phase: str | None) -> Ending:
     """Return the ending of a runner that committed nothing for so long and was killed."""
-    detail = f"The runner committed nothing for {seconds:.0f} seconds and was stopped."
+    where = f" while {phase}" if phase else ""
+    detail = f"The runner committed nothing for {seconds:.0f} seconds{where} and was stopped."
     return Ending(Act.RETRY_LATER, _error("stalled", detail), "stalled")
+
+
+def budget_reached() -> dict[str, Any]:
+    """Return why a job pauses whose attempt has computed for as long as it may."""
+    detail = "The budget's seconds of computing are used up. Raise the budget to let the job go on."
+    return _error("budget_reached", detail)
 
 
 def _death(code: int) -> str:

@@ -3,18 +3,24 @@
 import json
 from collections.abc import Callable
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from app.core.errors import Fenced
+from app.core.errors import BudgetReached, Fenced, Unavailable
 from app.core.logging import get_logger
-from worker.blackbox.failures import AskFailure
+from app.core.patience import CHECKPOINT_CORRUPT
+from app.core.room import is_full, no_room
+from worker.blackbox.failures import AskFailure, CredentialRejected, QuotaExhausted
 from worker.ending import FENCED, FINAL, RETRY, STOPPED
 from worker.ledger.fetching import CheckpointGone, CorruptCheckpoint
 from worker.rank import RankLost
 from worker.whitebox.errors import Interrupted, WhiteBoxError
 
-PASSING = {CorruptCheckpoint: "checkpoint_corrupt", RankLost: "rank_lost"}
+PASSING = {CorruptCheckpoint: CHECKPOINT_CORRUPT, RankLost: "rank_lost"}
 """Failures that an older checkpoint or new processes may mend."""
+
+
+PAUSING = (BudgetReached, QuotaExhausted, CredentialRejected)
+"""Failures that pause a job: with more money or another key it goes on."""
 
 
 class Rejected(Exception):
@@ -38,6 +44,13 @@ def report(work: Callable[[], int]) -> int:
         return _say(*explain(error))
 
 
+def needed(error: AskFailure | BudgetReached) -> dict[str, str]:
+    """Say what somebody must change before a job can go on, as a stable code and a detail."""
+    if isinstance(error, BudgetReached):
+        return {"code": error.code, "detail": error.detail}
+    return {"code": f"judge_{error.reason}", "detail": error.detail}
+
+
 def explain(error: Exception) -> tuple[int, str, str]:
     """Say for a failure: the exit code, a stable code, and a detail for the user."""
     detail = str(error) or type(error).__name__
@@ -50,10 +63,27 @@ def explain(error: Exception) -> tuple[int, str, str]:
             return FINAL, _lasting(error), detail
         case CorruptCheckpoint() | RankLost():
             return RETRY, PASSING[type(error)], detail
-        case OperationalError() | OSError():
-            return RETRY, "unavailable", detail.splitlines()[0]
         case _:
-            return RETRY, "internal_error", f"{type(error).__name__}: {detail}"
+            return RETRY, *_unforeseen(error, detail)
+
+
+def _unforeseen(error: Exception, detail: str) -> tuple[str, str]:
+    if is_full(error):
+        error = no_room(_place_of(error))
+    match error:
+        case Unavailable():
+            return error.code, error.detail
+        case OperationalError() | OSError():
+            return "unavailable", detail.splitlines()[0]
+        case _:
+            return "internal_error", f"{type(error).__name__}: {detail}"
+
+
+def _place_of(error: Exception) -> str:
+    """The store names itself, so what else is full is the database or this machine."""
+    if isinstance(error, DBAPIError):
+        return "The database's disk"
+    return "The worker's disk for temporary files (TMPDIR)"
 
 
 def _lasting(error: Exception) -> str:

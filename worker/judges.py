@@ -39,7 +39,7 @@ from worker.cycle.ports import Judge
 from worker.cycle.types import Demonstration
 from worker.ledger import inputs
 from worker.ledger.book import Book
-from worker.ledger.fetching import fetch_whole_model
+from worker.ledger.fetching import fetch_model
 from worker.parts import build_source
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import open_speaker
@@ -72,7 +72,7 @@ def surroundings(
 ) -> Surroundings:
     """Those of a job on this machine."""
     cache = model_cache(settings)
-    fetch = partial(fetch_whole_model, engine, store, cache)
+    fetch = partial(fetch_model, engine, store, cache)
     return Surroundings(catalogue, cache, interrupted, fetch)
 
 

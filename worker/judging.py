@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from app.core import budget as budgets
+from app.core.errors import BudgetReached
+from app.core.settings import get_settings
 from app.core.spec.catalogue import (
     JudgeEntry,
     LocalLmJudge,
@@ -16,10 +19,11 @@ from app.core.spec.catalogue import (
     RubricJudge,
 )
 from worker.blackbox.asking import rank
+from worker.blackbox.breaker import Breaker
 from worker.blackbox.failures import AskFailure
-from worker.blackbox.flight import Flight, Limits, Unlimited, estimated_tokens
+from worker.blackbox.flight import Flight, Limits, Unlimited, estimated_tokens, most_tokens
 from worker.blackbox.openai import OpenAiBox
-from worker.blackbox.price import Price, cost_micros
+from worker.blackbox.price import Price, cost_micros, most_micros
 from worker.blackbox.threads import STEP_SECONDS, Halt
 from worker.blackbox.tries import with_retries
 from worker.blackbox.types import BlackBox, Request, question_digest
@@ -59,7 +63,8 @@ def build_flight(entry: JudgeEntry, book: Book, interrupted: Callable[[], bool])
     """Say how many calls a judge bears; what answers in place is asked one by one."""
     match entry:
         case OpenAiJudge():
-            return Flight(entry.concurrency, limits_of(entry, book), interrupted)
+            breaker = Breaker(get_settings().judge_outage_seconds)
+            return Flight(entry.concurrency, limits_of(entry, book), interrupted, breaker)
         case LocalLmJudge() | RewardModelJudge() | RubricJudge() | RecordedJudge():
             return Flight(1, Unlimited(), interrupted)
         case _:
@@ -134,7 +139,8 @@ class LedgeredJudge:
 
     def _ask(self, at: At, request: Request, question: Question) -> Reply:
         key, digest = request.key(), question_digest(question)
-        asked = Asked(key, self._name, digest, request.as_json(), question.repeat)
+        most = self._most(request)
+        asked = Asked(key, self._name, digest, request.as_json(), question.repeat, most)
         with self._turns.of(asked.key):
             known = self._ledger.find(at, asked)
             if known is not None:
@@ -151,17 +157,38 @@ class LedgeredJudge:
         return self._flight.post(tokens, lambda: self._booked(at, asked, request))
 
     def _booked(self, at: At, asked: Asked, request: Request) -> Reply:
-        number = self._ledger.begin(at, asked)
+        number = self._begin(at, asked)
         start = time.monotonic()
         try:
             reply = self._box.ask(request)
         except AskFailure as failure:
             spent = time.monotonic() - start
-            self._ledger.failed(at, asked, number, failure.reason, failure.detail, spent)
+            told = (failure.reason, failure.detail, spent)
+            self._ledger.failed(at, asked, number, *told, maybe_paid=failure.maybe_paid)
             raise
         kept = replace(reply, text=storable(reply.text))
         self._ledger.done(at, asked, number, kept, self._cost(reply), time.monotonic() - start)
         return kept
+
+    def _begin(self, at: At, asked: Asked) -> int:
+        """Begin a post; where only what is in flight leaves no room for it, wait for that."""
+        while True:
+            try:
+                return self._ledger.begin(at, asked)
+            except BudgetReached as reached:
+                if not reached.facts["passing"]:
+                    raise
+            self._flight.halt.sleep(STEP_SECONDS)
+
+    def _most(self, request: Request) -> dict[str, int]:
+        """The most that one post can take of each unit of a budget."""
+        tokens_in, tokens_out = most_tokens(request)
+        price = self._price or Price("", 0, 0)
+        return {
+            budgets.COST: most_micros(price, tokens_in, tokens_out),
+            budgets.TOKENS: tokens_in + tokens_out,
+            budgets.CALLS: 1,
+        }
 
     def _cost(self, reply: Reply) -> Cost:
         if self._price is None:

@@ -106,11 +106,22 @@ def _weight(spec: Pro | Rrhf) -> float | None:
     return None if spec.lambda_ == "auto" else spec.lambda_
 
 
-def build_tuning(spec: Lora | Full) -> Tuning:
-    """Choose what is trained."""
+def start_form(spec: Lora | Full) -> Literal["adapter", "merged"]:
+    """Say which of a checkpoint's files can be trained on."""
     match spec:
         case Lora():
-            return LoraTuning(spec.rank, spec.alpha)
+            return "adapter"
+        case Full():
+            return "merged"
+        case _:
+            assert_never(spec)
+
+
+def build_tuning(spec: Lora | Full, start: Path | None = None) -> Tuning:
+    """Choose what is trained; adapters may begin as those in a folder."""
+    match spec:
+        case Lora():
+            return LoraTuning(spec.rank, spec.alpha, start)
         case Full():
             return FullTuning()
         case _:
@@ -133,20 +144,29 @@ def build_sampler(spec: GenerationSpec) -> MakeSampler | None:
 
 
 def build_policy(
-    spec: JobSpec, entry: ModelEntry, *, steps: int, cache: Path, interrupted: Callable[[], bool]
+    spec: JobSpec,
+    entry: ModelEntry,
+    *,
+    steps: int,
+    cache: Path,
+    interrupted: Callable[[], bool],
+    start: Path | None = None,
 ) -> WhiteBox:
-    """Load the white box and make it trainable; `steps` bounds the schedule."""
+    """Load the white box and make it trainable; `steps` bounds the schedule.
+
+    `start` is a folder with a checkpoint's weights in the form that `start_form` names.
+    """
     make = make_reward_trainable if isinstance(spec.method, RewardModel) else make_trainable
     return make(
         open_speaker(
-            build_source(entry),
+            _source_of(spec.model.tuning, entry, start),
             generation_of(spec.generation, spec.model.precision),
             chat=entry.chat,
             cache=cache,
             make_sampler=build_sampler(spec.generation),
             interrupted=interrupted,
         ),
-        build_tuning(spec.model.tuning),
+        build_tuning(spec.model.tuning, start),
         build_objective(objective_of(spec.method)),
         optimizer_config(spec.optimizer),
         total_updates=updates_of(spec.method, steps),
@@ -159,6 +179,13 @@ def build_policy(
             packed_weights=_packed(spec.engine.packed_weights),
         ),
     )
+
+
+def _source_of(tuning: Lora | Full, entry: ModelEntry, start: Path | None) -> Source:
+    """Under LoRA the catalogue's model stays what the adapters belong to."""
+    if start is None or start_form(tuning) == "adapter":
+        return build_source(entry)
+    return FolderModel(start)
 
 
 def generation_of(spec: GenerationSpec, precision: Precision = "float32") -> Generation:
@@ -210,6 +237,7 @@ def cycle_config(spec: JobSpec, method: CycleAlign) -> CycleConfig:
         staleness=method.staleness,
         teacher=method.teacher != "off",
         dynamic=method.dynamic_demonstrations,
+        orders=spec.judge.orders if spec.judge else 1,
         noise=method.judge_noise,
         belief=method.belief,
         held_out_samples=spec.held_out.samples_per_prompt if spec.held_out else 1,

@@ -68,6 +68,8 @@ class Order:
     """The catalogue's entry of the model."""
     steps: int
     cache: str
+    start: str | None = None
+    """The folder of the weights to start from, on the machine that all ranks are on."""
     threads: int = 0
     """Of this run, to be divided among its ranks; 0 lets torch choose how many."""
     kept_whole: int = 100_000
@@ -120,6 +122,7 @@ def _build(order: Order, interrupted: Callable[[], bool]) -> WhiteBox:
         steps=order.steps,
         cache=Path(order.cache),
         interrupted=interrupted,
+        start=None if order.start is None else Path(order.start),
     )
 
 

@@ -26,6 +26,7 @@ from worker.judges import model_cache, surroundings
 from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.checkpoints import Shelf
+from worker.ledger.fetching import fetch_model
 from worker.methods.cyclealign import cyclealign
 from worker.methods.held_out import score_held_out
 from worker.methods.offline import Evaluate, offline
@@ -71,9 +72,20 @@ def open_policy(run: Run) -> AbstractContextManager[WhiteBox]:
         run.catalogue.models[run.spec.model.name].model_dump(mode="json"),
         steps=run.job.steps_total,
         cache=str(model_cache(run.settings)),
+        start=_start(run),
         threads=run.settings.threads,
     )
     return rank.open_policy(order, run.stopping.is_set)
+
+
+def _start(run: Run) -> str | None:
+    """Fetch the weights that the job starts from, if they are not the catalogue's."""
+    wanted = run.spec.model.checkpoint
+    if wanted is None:
+        return None
+    form = parts.start_form(run.spec.model.tuning)
+    cache = model_cache(run.settings)
+    return str(fetch_model(run.engine, run.shelf.store, cache, wanted, form))
 
 
 def gauge_of(run: Run, policy: WhiteBox) -> Gauge:
@@ -107,7 +119,7 @@ def look(run: Run, policy: WhiteBox, watch: Watch, event: Event) -> None:
         if health.action == "stop":
             raise Rejected(f"alarm_{alarm.name}", alarm.message)
         if health.action == "pause":
-            run.book.pause(alarm.message)
+            run.book.pause("health", alarm.message)
             run.pausing.set()
 
 

@@ -23,7 +23,6 @@ from app.core.db import get_engine
 from app.core.lease import Lease
 from app.core.logging import setup_logging
 from app.core.models import EVALUATION, Job
-from app.core.process import die_with_parent
 from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import (
     Catalogue,
@@ -37,7 +36,7 @@ from worker import evaluation, parts, recipe
 from worker.cycle.events import Event, RoundEnded
 from worker.cycle.health import Watch
 from worker.ending import DONE, PAUSE, STOPPED
-from worker.failure import Rejected, report
+from worker.failure import PAUSING, Rejected, needed, report
 from worker.ledger import inputs
 from worker.ledger.book import Book
 from worker.ledger.card import model_card
@@ -55,7 +54,6 @@ PACKAGES = ("torch", "transformers", "peft", "safetensors", "openai", "cyclealig
 def main() -> int:
     """Run the job whose lease stands on standard input; return the exit code."""
     grant = json.loads(sys.stdin.readline())
-    die_with_parent(grant.pop("parent_pid"))
     setup_logging()
     stopping, pausing = threading.Event(), threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -65,7 +63,15 @@ def main() -> int:
 
 
 def work(lease: Lease, stopping: threading.Event, pausing: threading.Event | None = None) -> int:
-    """Run what the lease is of."""
+    """Run what the lease is of; what only somebody's help lets go on pauses it."""
+    try:
+        return _work(lease, stopping, pausing)
+    except PAUSING as error:
+        Book(get_engine(), lease).pause("runner", str(error), needed(error))
+        return STOPPED
+
+
+def _work(lease: Lease, stopping: threading.Event, pausing: threading.Event | None) -> int:
     job = inputs.read_job(get_engine(), lease.job_id)
     if job.kind == EVALUATION:
         if pausing is not None:

@@ -1,11 +1,12 @@
 """Checkpoints over HTTP: the row, its files, and all of them as one archive."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
-from app.api.deps import SessionDep, StoreDep, WorkspaceDep, only_declared_parameters
+from app.api.deps import EngineDep, SessionDep, StoreDep, WorkspaceDep, only_declared_parameters
 from app.api.downloads import attachment, send_file
 from app.api.examples import CHECKPOINT_ID
 from app.api.schemas_runs import CheckpointDetail
@@ -37,10 +38,14 @@ def _bytes(media: str, description: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": description, "content": content}}
 
 
+CORRUPT: dict[int | str, dict[str, Any]] = {
+    410: {"description": "The stored bytes are not those of the manifest; they are not given out."}
+}
 FILE_ANSWERS: dict[int | str, dict[str, Any]] = {
     **_bytes("application/octet-stream", "The whole file."),
     206: {"description": "The asked ranges of it."},
     304: {"description": "The caller's copy is this one."},
+    **CORRUPT,
     416: {"description": "No asked range lies in the file."},
 }
 
@@ -58,9 +63,11 @@ def get(checkpoint: CheckpointDep) -> CheckpointDetail:
     response_class=Response,
     responses=FILE_ANSWERS,
 )
-def get_file(request: Request, checkpoint: CheckpointDep, store: StoreDep, name: str) -> Response:
+def get_file(
+    request: Request, checkpoint: CheckpointDep, store: StoreDep, engine: EngineDep, name: str
+) -> Response:
     """Send a file that the manifest names; ranges, If-Range and If-None-Match are honoured."""
-    return send_file(request, checkpoints.file_of(checkpoint, name, store), store)
+    return send_file(request, checkpoints.file_of(checkpoint, name, store), store, engine)
 
 
 @router.head(
@@ -70,9 +77,11 @@ def get_file(request: Request, checkpoint: CheckpointDep, store: StoreDep, name:
     response_class=Response,
     responses=FILE_ANSWERS,
 )
-def head_file(request: Request, checkpoint: CheckpointDep, store: StoreDep, name: str) -> Response:
+def head_file(
+    request: Request, checkpoint: CheckpointDep, store: StoreDep, engine: EngineDep, name: str
+) -> Response:
     """Send the headers of a download alone."""
-    return send_file(request, checkpoints.file_of(checkpoint, name, store), store)
+    return send_file(request, checkpoints.file_of(checkpoint, name, store), store, engine)
 
 
 def _roles(
@@ -92,11 +101,15 @@ def _roles(
     operation_id="checkpoints_archive",
     summary="Download a checkpoint as a tar",
     response_class=Response,
-    responses=_bytes("application/x-tar", "The files, below one folder, with the manifest."),
+    responses={
+        **_bytes("application/x-tar", "The files, below one folder, with the manifest."),
+        **CORRUPT,
+    },
 )
 def get_archive(
     checkpoint: CheckpointDep,
     store: StoreDep,
+    engine: EngineDep,
     roles: Annotated[list[str], Depends(_roles)],
     form: Annotated[
         Literal["adapter", "merged"] | None, Query(description="Weights in this form only.")
@@ -111,4 +124,6 @@ def get_archive(
         "Content-Disposition": attachment(f"{checkpoint.id}.tar"),
         "Cache-Control": "private, no-transform",
     }
-    return StreamingResponse(archive.read(store), headers=headers)
+    return StreamingResponse(
+        archive.read(partial(checkpoints.read_whole, engine, store)), headers=headers
+    )

@@ -4,9 +4,8 @@ from typing import Any
 
 from app.api.examples_evaluations import REPORT_EXAMPLES
 from app.api.examples_experiments import EXPERIMENT_EXAMPLES
-from app.api.examples_runs import RUN_EXAMPLES
+from app.api.examples_runs import JOB_ID, RUN_EXAMPLES
 
-JOB_ID = "job_06dyzv3n7s1x5k8m2p4q6r8t0w"
 CHECKPOINT_ID = "ckpt_06dyzw9k2m4p6r8t0w1x3z5b7d"
 DATASET_ID = "ds_06dyzt1b3d5f7h9k2m4p6r8t0w"
 DEMONSTRATIONS_ID = "ds_06dyzt8w0x2z4b6d8f1h3k5m7p"
@@ -62,11 +61,23 @@ JOB_REQUESTS = {
     "reward_model": {"summary": "A reward model from the same", "value": REWARD_JOB},
 }
 
+CLONE_REQUESTS = {
+    "changed": {
+        "summary": "Another seed and learning rate",
+        "value": {"overrides": {"seed": 18, "optimizer": {"lr": 5e-5}}},
+    },
+    "onwards": {
+        "summary": "The same, from a checkpoint",
+        "value": {"from": {"checkpoint": CHECKPOINT_ID}},
+    },
+}
+
 JOB: dict[str, Any] = {
     "id": JOB_ID,
     "object": "job",
     "kind": "alignment",
     "parent_id": None,
+    "cloned_from": None,
     "name": "harmless-1",
     "status": "running",
     "phase": "judging",
@@ -98,17 +109,32 @@ JOB: dict[str, Any] = {
     "config_sha256": SHA256,
     "seed": 0,
     "usage": {"judge_posts": 31, "judge_reuses": 0, "generated_tokens": 5952},
+    "budget": {
+        "judge_cost": {"cap": "25", "spent": "0.4", "reserved": "0.02", "currency": "USD"},
+        "judge_tokens": {"cap": None, "spent": 52000, "reserved": 2600},
+        "judge_calls": {"cap": 1000, "spent": 31, "reserved": 1},
+        "compute_seconds": {"cap": None, "spent": 0.0},
+    },
+    "deadline_at": None,
     "attempt": 1,
     "attempts": None,
     "round": 6,
     "update": 31,
     "error": None,
+    "run_after": "2026-01-05T09:00:00Z",
     "result": {"checkpoint_id": None},
     "metadata": {"team": "x"},
     "created_at": "2026-01-05T09:00:00Z",
     "started_at": "2026-01-05T09:00:01Z",
     "finished_at": None,
     "cancel_requested_at": None,
+}
+JOB_CHANGES: dict[str, Any] = {
+    "budget": {
+        "summary": "More money, and a limit in time",
+        "value": {"budget": {"max_judge_cost": "50.00", "max_compute_seconds": 86400}},
+    },
+    "name": {"summary": "Another name", "value": {"name": "harmless-1b"}},
 }
 CHECKPOINT: dict[str, Any] = {
     "id": CHECKPOINT_ID,
@@ -120,9 +146,13 @@ CHECKPOINT: dict[str, Any] = {
     "attempt": 1,
     "state": "ready",
     "final": True,
+    "best": False,
     "bytes": 9216,
     "manifest_sha256": SHA256,
-    "metrics": {"progress": {"agreed": 31}},
+    "metrics": {
+        "progress": {"agreed": 31},
+        "score": {"name": "agreement/share", "mean": 0.71, "n": 48},
+    },
     "created_at": "2026-01-05T09:06:00Z",
 }
 MANIFEST: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+JOB_ID = "job_06dyzv3n7s1x5k8m2p4q6r8t0w"
 AT = {"stage": "align", "step": 14, "iteration": 1}
 MADE = {"created_at": "2026-01-05T09:02:00Z"}
 SHA256 = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
@@ -30,6 +31,34 @@ def _response(k: int, text: str, belief: float, score: float) -> dict[str, Any]:
 
 RESPONSES = [_response(0, POOR, -1.25, 0.25), _response(1, GOOD, -1.5, 0.875)]
 
+ORDERS = [
+    {
+        "presented": [1, 0],
+        "black_box": [[1], [0]],
+        "fault": None,
+        "raw_reply": '{"ranking": [[0], [1]]}',
+    },
+    {
+        "presented": [0, 1],
+        "black_box": [[1], [0]],
+        "fault": None,
+        "raw_reply": '{"ranking": [[1], [0]]}',
+    },
+]
+
+STAGE_USAGE: dict[str, Any] = {
+    "stage": "align",
+    "posts": {"done": 96, "timeout": 1},
+    "reuses": 4,
+    "extra_paid": 1,
+    "faults": {"not_json": 2},
+    "tokens_in": 48000,
+    "cached_tokens_in": 21000,
+    "tokens_out": 3900,
+    "cost_micros": 9540,
+    "currency": "USD",
+}
+
 RUN_EXAMPLES: dict[str, dict[str, Any]] = {
     "EventOut": {
         "seq": 1,
@@ -52,6 +81,7 @@ RUN_EXAMPLES: dict[str, dict[str, Any]] = {
         "white_box": [[0], [1]],
         "black_box": [[1], [0]],
         "presented": [1, 0],
+        "orders": ORDERS,
         "fault": None,
         "raw_reply": '{"ranking": [[0], [1]]}',
         "why": None,
@@ -81,6 +111,8 @@ RUN_EXAMPLES: dict[str, dict[str, Any]] = {
         "answer": [[1], [0]],
         **MADE,
     },
+    "StageUsageOut": STAGE_USAGE,
+    "UsageOut": {"object": "usage", "job_id": JOB_ID, "data": [STAGE_USAGE]},
     "JudgeCallOut": {
         **AT,
         "try": 0,

@@ -40,6 +40,7 @@ STATUS_OF_CODE = {
     "duplicate_part": 400,
     "request_timeout": 408,
     "gone": 410,
+    "checkpoint_corrupt": 410,
 }
 """Codes whose status is finer than their category's."""
 

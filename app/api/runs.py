@@ -18,10 +18,13 @@ from app.api.schemas_runs import (
     ListedResponseOut,
     MetricsOut,
     RankingOut,
+    StageUsageOut,
+    UsageOut,
 )
 from app.core.models import Job
 from app.core.spec.base import Text
 from app.services import jobs, metrics, runs
+from app.services.usage import usage_by_stage
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}", tags=["runs"], dependencies=[Depends(only_declared_parameters)]
@@ -152,6 +155,13 @@ def judge_calls(
     """List the ledger: every post to the judge and every answer that was used again."""
     show = showing.judge_calls(job, include_request=include_request)
     return answer(runs.judge_calls(job, where), show)
+
+
+@router.get("/usage", operation_id="jobs_usage", summary="Sum up a job's judge calls")
+def usage(session: SessionDep, job: JobDep) -> UsageOut:
+    """Count posts by outcome, reuses, faults of replies, tokens and cost, by stage of the run."""
+    stages = [StageUsageOut.model_validate(one) for one in usage_by_stage(session, job)]
+    return UsageOut(job_id=job.id, data=stages)
 
 
 @router.get("/checkpoints", operation_id="jobs_checkpoints", summary="List a job's checkpoints")

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from app.api.schemas import Out, Time
+from app.core.budget import CALLS, COMPUTE, COST, TOKENS
 from app.core.models import Attempt, Job, State, allowed_actions
+from app.core.spec.budget import MICROS
 from app.services.eta import outlook
 
 
@@ -30,6 +33,39 @@ class ResultOut(Out):
     checkpoint_id: str | None
 
 
+class MoneyOut(Out):
+    """A budget's line in money, as decimal strings."""
+
+    cap: str | None
+    spent: str
+    reserved: str = Field(description="The most that calls in flight may still take.")
+    currency: str | None = Field(description="Of the judge's price; null until it is asked.")
+
+
+class AmountOut(Out):
+    """A budget's line in whole units."""
+
+    cap: int | None
+    spent: int
+    reserved: int
+
+
+class SecondsOut(Out):
+    """A budget's line in seconds; the attempt that runs counts when it ends."""
+
+    cap: float | None
+    spent: float
+
+
+class BudgetOut(Out):
+    """What the job may use, and what it has used."""
+
+    judge_cost: MoneyOut
+    judge_tokens: AmountOut
+    judge_calls: AmountOut
+    compute_seconds: SecondsOut
+
+
 class AttemptOut(Out):
     """One grant of the job to a worker; ended attempts never change."""
 
@@ -50,6 +86,7 @@ class JobOut(Out):
     object: Literal["job"] = "job"
     kind: str
     parent_id: str | None
+    cloned_from: str | None = Field(description="The job whose spec this one was made of.")
     name: str
     status: State
     phase: str | None
@@ -64,11 +101,16 @@ class JobOut(Out):
     )
     seed: int
     usage: dict[str, Any]
+    budget: BudgetOut
+    deadline_at: Time | None
     attempt: int
     attempts: list[AttemptOut] | None
     round: int
     update: int
-    error: dict[str, Any] | None
+    error: dict[str, Any] | None = Field(
+        description="Why it failed; of a job that waits or is paused, what made it so."
+    )
+    run_after: Time = Field(description="It is not begun before; later than now, it waits.")
     result: ResultOut
     metadata: dict[str, str]
     created_at: Time
@@ -89,14 +131,36 @@ def job_out(job: Job, now: datetime, attempts: Sequence[Attempt] | None = None) 
         allowed_actions=list(allowed_actions(State(job.state))),
         attempts=None if attempts is None else [AttemptOut.model_validate(a) for a in attempts],
         result=ResultOut(checkpoint_id=job.result_checkpoint_id),
+        budget=_budget(job),
         metadata=job.meta,
     )
 
 
+def _budget(job: Job) -> BudgetOut:
+    lines = job.budget
+    money = {name: _units(value) for name, value in lines[COST].items()}
+    seconds = {name: _units(value) for name, value in lines[COMPUTE].items()}
+    return BudgetOut(
+        judge_cost=MoneyOut(
+            cap=None if money["cap"] is None else str(money["cap"]),
+            spent=str(money["spent"]),
+            reserved=str(money["reserved"]),
+            currency=job.usage.get("currency"),
+        ),
+        judge_tokens=AmountOut(**lines[TOKENS]),
+        judge_calls=AmountOut(**lines[CALLS]),
+        compute_seconds=SecondsOut(cap=seconds["cap"], spent=float(seconds["spent"] or 0)),
+    )
+
+
+def _units(micros: int | None) -> Decimal | None:
+    return None if micros is None else Decimal(micros) / MICROS
+
+
 _SAME = (
-    *("id", "kind", "parent_id", "name", "phase", "spec", "resolved", "config_sha256", "seed"),
-    *("usage", "attempt", "round", "update", "error", "created_at", "started_at", "finished_at"),
-    "cancel_requested_at",
+    *("id", "kind", "parent_id", "cloned_from", "name", "phase", "spec", "resolved"),
+    *("config_sha256", "seed", "usage", "attempt", "round", "update", "error", "created_at"),
+    *("started_at", "finished_at", "cancel_requested_at", "deadline_at", "run_after"),
 )
 
 

@@ -90,7 +90,7 @@ class ContestantOut(Out):
     distinct_1: float | None
     distinct_2: float | None
     given: GivenOut | None
-    trained_on: int = Field(description="Rows of this evaluation that it was itself trained on.")
+    trained_on: int = Field(description="Rows of this evaluation that its weights were trained on.")
 
 
 class WinsOut(Out):

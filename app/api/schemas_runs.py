@@ -52,6 +52,15 @@ class ListedResponseOut(ResponseOut):
     prompt: list[Any]
 
 
+class OrderOut(Out):
+    """One of several presentation orders, and what the judge said to it."""
+
+    presented: list[int] = Field(description="The k in the order that the judge saw.")
+    black_box: Groups | None = Field(description="Groups of k, best to worst, by the judge.")
+    fault: str | None
+    raw_reply: str | None
+
+
 class RankingOut(PlaceOut):
     """Both rankings of one iteration and all that led to them and followed."""
 
@@ -62,7 +71,11 @@ class RankingOut(PlaceOut):
     responses: list[ResponseOut]
     white_box: Groups = Field(description="Groups of k, best to worst, by belief.")
     black_box: Groups | None = Field(description="Groups of k, best to worst, by the judge.")
-    presented: list[int] = Field(description="The k in the order that the judge saw.")
+    presented: list[int] = Field(description="The k in the order that the judge saw first.")
+    orders: list[OrderOut] | None = Field(
+        description="Every presentation order with its own verdict, where `judge.orders` asked for "
+        "several; `black_box` is then what they come to, `raw_reply` that to the first."
+    )
     fault: str | None
     raw_reply: str | None
     why: dict[str, Any] | None
@@ -128,6 +141,33 @@ class JudgeCallOut(PlaceOut):
     created_at: Time
 
 
+class StageUsageOut(Out):
+    """What one stage of a run asked of the judge, and what that took."""
+
+    stage: str
+    posts: dict[str, int] = Field(
+        description="By outcome: `done`, the reason of a failure, or `in_flight`."
+    )
+    reuses: int = Field(description="Answers found in the ledger.")
+    extra_paid: int = Field(description="Posts that repeat one that was under way at a death.")
+    faults: dict[str, int] = Field(
+        description="Iterations without a usable ranking, by what was wrong with the reply."
+    )
+    tokens_in: int
+    cached_tokens_in: int
+    tokens_out: int
+    cost_micros: int
+    currency: str | None
+
+
+class UsageOut(Out):
+    """What a job asked of its judge, by stage."""
+
+    object: Literal["usage"] = "usage"
+    job_id: str
+    data: list[StageUsageOut]
+
+
 class PointsOut(Out):
     """The points of a series in columns."""
 
@@ -157,7 +197,7 @@ class MetricsOut(Out):
 
 
 class CheckpointOut(Out):
-    """A checkpoint that can be downloaded."""
+    """A checkpoint; one that is `corrupt` cannot be downloaded."""
 
     id: str
     object: Literal["checkpoint"] = "checkpoint"
@@ -168,6 +208,9 @@ class CheckpointOut(Out):
     attempt: int
     state: str
     final: bool
+    best: bool = Field(
+        description="The best score in `metrics` among those that are there; `keep` spares it."
+    )
     bytes: int
     manifest_sha256: str
     metrics: dict[str, Any]

@@ -7,6 +7,7 @@ AlignError
 ├── TooLarge
 ├── Unsupported
 ├── Unavailable
+├── BudgetReached    (worker only: what comes next could exceed a cap)
 └── Fenced           (worker only: another owner has the job)
 """
 
@@ -78,6 +79,15 @@ class Unavailable(AlignError):
     """Something the service stands on does not answer now."""
 
     default_code = "unavailable"
+
+
+class BudgetReached(AlignError):
+    """What comes next could take more than a cap leaves.
+
+    The fact `passing` says whether it would fit if what is reserved now took nothing in the end.
+    """
+
+    default_code = "budget_reached"
 
 
 class Fenced(AlignError):

@@ -1,4 +1,4 @@
-"""Who may work on a job: claim, beat, fence, settle and reap, by the database's clock alone.
+"""Who may work on a job: claim, beat, fence and settle, by the database's clock alone.
 
 Every function works in the caller's transaction and leaves the commit to the caller. The lease's
 token only grows; a claim, a settlement and a reaping each raise it, so an old owner's writes are
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import DateTime, Interval, extract, func, select, update
+from sqlalchemy import DateTime, extract, func, select, update
 from sqlalchemy.orm import Session
 
+from app.core import budget as budgets
 from app.core.errors import Fenced
 from app.core.models import (
     LEASED,
@@ -24,8 +25,10 @@ from app.core.models import (
     log_event,
     next_jobs,
 )
+from app.core.patience import counts, wait_seconds
 from app.core.rewind import rewind
 from app.core.settings import get_settings
+from app.core.spec.budget import MICROS
 
 LEASED_VALUES = tuple(state.value for state in LEASED)
 OUTCOMES = {
@@ -35,8 +38,9 @@ OUTCOMES = {
     Act.RETRY_LATER: "error",
     Act.LOSE: "lost",
     Act.FAIL: "failed",
+    Act.EXPIRE: "expired",
 }
-LEVELS = {Act.RETRY_LATER: "warning", Act.LOSE: "warning", Act.FAIL: "error"}
+LEVELS = {Act.RETRY_LATER: "warning", Act.LOSE: "warning", Act.FAIL: "error", Act.EXPIRE: "error"}
 BACK_OFF_SHARE = 6
 """The unit of the back-off after lost leases is this share of the lease: 10 s of 60 s."""
 
@@ -57,10 +61,16 @@ class Lease:
 
 @dataclass(frozen=True)
 class Beat:
-    """What a heartbeat learns: the job's state and for how long nothing was committed."""
+    """What a heartbeat learns of the job.
+
+    `compute_seconds` is what its budget lets the attempt take in all; None where nothing binds.
+    """
 
     state: State
     silent_seconds: float
+    """For how long nothing was committed."""
+    phase: str | None = None
+    compute_seconds: float | None = None
 
 
 def claim(session: Session, *, owner: str, ttl_seconds: float) -> Lease | None:
@@ -96,19 +106,33 @@ def beat(session: Session, lease: Lease, *, ttl_seconds: float) -> Beat | None:
         update(Job)
         .where(*_held(lease))
         .values(lease_expires_at=now + timedelta(seconds=ttl_seconds))
-        .returning(Job.state, extract("epoch", now - Job.progress_at))
+        .returning(*_LEARNT)
         .execution_options(synchronize_session=False)
     ).one_or_none()
-    return None if row is None else Beat(State(row[0]), float(row[1]))
+    return None if row is None else _beat(*row)
 
 
 def peek(session: Session, lease: Lease) -> Beat | None:
     """Learn what a heartbeat would, without a lock and without renewing; None if fenced."""
-    silent = func.clock_timestamp(type_=DateTime(timezone=True)) - Job.progress_at
-    row = session.execute(
-        select(Job.state, extract("epoch", silent)).where(*_held(lease))
-    ).one_or_none()
-    return None if row is None else Beat(State(row[0]), float(row[1]))
+    row = session.execute(select(*_LEARNT).where(*_held(lease))).one_or_none()
+    return None if row is None else _beat(*row)
+
+
+_LEARNT = (
+    Job.state,
+    extract("epoch", func.clock_timestamp(type_=DateTime(timezone=True)) - Job.progress_at),
+    Job.phase,
+    Job.budget,
+    Job.resolved["engine"]["ranks"],
+)
+
+
+def _beat(
+    state: str, silent: float, phase: str | None, budget: budgets.Budget, ranks: int | None
+) -> Beat:
+    left = budgets.left(budget, budgets.COMPUTE)
+    seconds = None if left is None else left / MICROS / (ranks or 1)
+    return Beat(State(state), float(silent), phase, seconds)
 
 
 def fence(session: Session, lease: Lease) -> Job:
@@ -145,38 +169,11 @@ def settle(
     `RETRY_LATER` becomes `FAIL` at the `max_failures`-th own error in a row without progress.
     """
     job = fence(session, lease)
-    if act is Act.RETRY_LATER:
+    if act is Act.RETRY_LATER and counts(error):
         job.failures += 1
         act = Act.FAIL if job.failures >= get_settings().max_failures else act
-    wait = timedelta(seconds=run_after_seconds)
-    return _release(session, job, act, actor=lease.owner, reason=reason, error=error, wait=wait)
-
-
-def reap(session: Session, *, ttl_seconds: float, max_stalls: int, limit: int = 100) -> list[str]:
-    """End the attempts whose lease ran out and return their jobs' ids.
-
-    After a start of PostgreSQL nothing is reaped for one lease, so that healthy workers can beat
-    again first. The `max_stalls`-th loss in a row without progress fails the job.
-    """
-    lease_length = timedelta(seconds=ttl_seconds)
-    up = func.clock_timestamp(type_=DateTime(timezone=True)) - func.pg_postmaster_start_time(
-        type_=DateTime(timezone=True)
-    )
-    jobs = session.scalars(
-        select(Job)
-        .where(
-            Job.state.in_(LEASED_VALUES),
-            Job.lease_expires_at < func.clock_timestamp(),
-            up.cast(Interval) > lease_length,
-        )
-        .order_by(Job.lease_expires_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True)
-        .execution_options(populate_existing=True)
-    ).all()
-    for job in jobs:
-        _lose(session, job, ttl_seconds=ttl_seconds, max_stalls=max_stalls)
-    return [job.id for job in jobs]
+    wait = timedelta(seconds=wait_seconds(error, run_after_seconds))
+    return release(session, job, act, actor=lease.owner, reason=reason, error=error, wait=wait)
 
 
 def move(
@@ -247,7 +244,7 @@ def _begin(session: Session, job: Job, owner: str, now: datetime) -> Lease:
     )
 
 
-def _release(
+def release(
     session: Session,
     job: Job,
     act: Act,
@@ -255,41 +252,32 @@ def _release(
     actor: str,
     reason: str,
     error: dict[str, Any] | None,
-    wait: timedelta,
+    wait: timedelta = timedelta(0),
 ) -> State:
-    """Give the lease up: the state moves, the token rises and the attempt ends."""
+    """Take the lease of a locked job away: the token rises, the state moves, the attempt ends."""
     now = clock(session)
     job.lease_token += 1
     job.lease_owner = None
     job.lease_expires_at = None
     state = move(session, job, act, actor=actor, reason=reason, error=error)
-    job.spent_micros += job.reserved_micros  # what was in flight may have been charged
-    job.reserved_micros = 0
-    if state is State.FAILED:
+    attempt = session.get_one(Attempt, (job.id, job.attempt))
+    attempt.ended_at = now
+    attempt.outcome = OUTCOMES[act]
+    job.budget = budgets.settle(
+        budgets.write_off(job.budget), {}, {budgets.COMPUTE: _took(job, attempt, now)}
+    )
+    if error is not None and state is not State.CANCELLED:
         job.error = error
-    else:
+    if state is not State.FAILED:
         job.phase = None
     if state is State.QUEUED:
         job.run_after = now + wait
         job.nudged_at = None
-    attempt = session.get_one(Attempt, (job.id, job.attempt))
-    attempt.ended_at = now
-    attempt.outcome = OUTCOMES[act]
     session.flush()
     return state
 
 
-def _lose(session: Session, job: Job, *, ttl_seconds: float, max_stalls: int) -> None:
-    job.stalls += 1
-    act, error = Act.LOSE, None
-    if job.stalls >= max_stalls and State(job.state) is State.RUNNING:
-        act = Act.FAIL
-        error = {
-            "code": "worker_lost_repeatedly",
-            "detail": f"The worker was lost {job.stalls} times in a row without progress.",
-            "phase": job.phase,
-        }
-    reason = "worker_lost" if error is None else "worker_lost_repeatedly"
-    # The first loss waits for nothing: most are of the machine, few of the job.
-    wait = timedelta(seconds=ttl_seconds / BACK_OFF_SHARE * (2 ** (job.stalls - 1) - 1))
-    _release(session, job, act, actor="reaper", reason=reason, error=error, wait=wait)
+def _took(job: Job, attempt: Attempt, now: datetime) -> int:
+    """Microseconds of the attempt, on each of its ranks."""
+    ranks: int = job.resolved.get("engine", {}).get("ranks", 1)
+    return (now - attempt.started_at) // timedelta(microseconds=1) * ranks

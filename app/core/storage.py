@@ -3,16 +3,18 @@
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Engine, delete, func, or_, select, text
+from sqlalchemy import ColumnElement, Engine, delete, extract, func, or_, select, text
 
 from app.core.db import transaction
 from app.core.errors import Invalid, Unavailable
 from app.core.models import ArtifactChunk
+from app.core.room import room_in
 
 CHUNK = 4 << 20
 """Bytes of every stored chunk but a file's last one."""
@@ -22,7 +24,10 @@ class Store(Protocol):
     """Files by key; a key is ours, such as `ckpt_.../adapter/adapter_model.safetensors`."""
 
     def write(self, key: str, chunks: Iterable[bytes]) -> int:
-        """Store a file whole, in place of one of the same key; return its bytes."""
+        """Store a file whole, in place of one of the same key; return its bytes.
+
+        Raises `Unavailable`, code `storage_full`, if there is no room; nothing of it is left then.
+        """
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Yield the bytes from `start` up to `end` (excluded); raises `Unavailable` if gone."""
@@ -32,6 +37,12 @@ class Store(Protocol):
 
     def delete(self, prefix: str) -> None:
         """Remove a file, or all files of a folder."""
+
+    def folders(self) -> Iterator[str]:
+        """Yield what stands at the top of all keys, ours and what else may be there."""
+
+    def idle_seconds(self, folder: str) -> float | None:
+        """Return for how long nothing was written below a folder; None if nothing is there."""
 
     def check(self) -> None:
         """Raise if the store cannot be used now."""
@@ -80,7 +91,8 @@ class DatabaseStore:
         """Store the chunks, each in a short transaction of its own; a failure leaves none."""
         self.delete(key)
         try:
-            return sum(self._add(key, seq, data) for seq, data in enumerate(rechunk(chunks)))
+            with room_in("The database's disk, where checkpoints are stored,"):
+                return sum(self._add(key, seq, data) for seq, data in enumerate(rechunk(chunks)))
         except BaseException:
             self.delete(key)
             raise
@@ -125,15 +137,34 @@ class DatabaseStore:
 
     def delete(self, prefix: str) -> None:
         """Delete the rows of the key and of all keys below it."""
-        prefix = prefix.rstrip("/")
-        below = ArtifactChunk.key.startswith(f"{prefix}/", autoescape=True)
         with transaction(self._engine) as session:
-            session.execute(delete(ArtifactChunk).where(or_(ArtifactChunk.key == prefix, below)))
+            session.execute(delete(ArtifactChunk).where(_at_or_below(prefix)))
+
+    def folders(self) -> Iterator[str]:
+        """Read the keys, not the bytes."""
+        tops = select(func.split_part(ArtifactChunk.key, "/", 1)).distinct()
+        with transaction(self._engine) as session:
+            found = session.scalars(tops).all()
+        yield from found
+
+    def idle_seconds(self, folder: str) -> float | None:
+        """Ask the database's clock about the newest chunk."""
+        idle = func.clock_timestamp() - func.max(ArtifactChunk.created_at)
+        query = select(extract("epoch", idle)).where(_at_or_below(folder))
+        with transaction(self._engine) as session:
+            found = session.scalar(query)
+        return None if found is None else float(found)
 
     def check(self) -> None:
         """Ask the database for an answer."""
         with transaction(self._engine) as session:
             session.execute(text("SELECT 1"))
+
+
+def _at_or_below(prefix: str) -> ColumnElement[bool]:
+    prefix = prefix.rstrip("/")
+    below = ArtifactChunk.key.startswith(f"{prefix}/", autoescape=True)
+    return or_(ArtifactChunk.key == prefix, below)
 
 
 class FileStore:
@@ -151,6 +182,10 @@ class FileStore:
     def write(self, key: str, chunks: Iterable[bytes]) -> int:
         """Write beside the place, flush to the disk, and rename into it."""
         path = self._path(key)
+        with room_in("The folder where checkpoints are stored (ARTIFACTS_URL)"):
+            return self._put(path, chunks)
+
+    def _put(self, path: Path, chunks: Iterable[bytes]) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
         new = Path(name)
@@ -196,11 +231,32 @@ class FileStore:
         else:
             path.unlink(missing_ok=True)
 
+    def folders(self) -> Iterator[str]:
+        """List the top folder."""
+        if self._root.is_dir():
+            yield from (path.name for path in self._root.iterdir())
+
+    def idle_seconds(self, folder: str) -> float | None:
+        """Look at the newest change of a file or folder, half-written ones included."""
+        path = self._path(folder)
+        if not path.exists():
+            return None
+        newest = max(_changed_at(found) for found in (path, *path.rglob("*")))
+        return time.time() - newest
+
     def check(self) -> None:
         """See that the folder is there, or can be made, and can be written to."""
         self._root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=self._root):
             return
+
+
+def _changed_at(path: Path) -> float:
+    """Return 0 for what has just been removed: that is no sign of a writer."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _sync_folders(folder: Path, root: Path) -> None:

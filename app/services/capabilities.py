@@ -6,7 +6,7 @@ from typing import Any, get_args
 from app.core.models import State, allowed_actions
 from app.core.models.job import TRANSITIONS, USER_ACTS
 from app.core.settings import Settings
-from app.core.spec.job import GenerationSpec, JobSpec, OptimizerSpec
+from app.core.spec.job import GenerationSpec, JobJudgeSpec, JobSpec, OptimizerSpec
 from app.core.spec.method import CycleAlign, MethodSpec, Offline
 from app.core.spec.objectives import ObjectiveSpec
 from app.services.formats.rows import Kind
@@ -29,6 +29,7 @@ def capabilities(settings: Settings) -> dict[str, Any]:
         "ranges": {
             "method": _ranges(CycleAlign),
             "offline_method": _ranges(Offline),
+            "judge": _ranges(JobJudgeSpec),
             "generation": _ranges(GenerationSpec),
             "optimizer": _ranges(OptimizerSpec),
         },

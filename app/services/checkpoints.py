@@ -1,19 +1,21 @@
 """Checkpoints: the row, the files of its manifest, and all of them as one archive."""
 
+import hashlib
 import json
-import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from app.core.checkpoints import mark_corrupt
+from app.core.db import transaction
 from app.core.errors import NotFound, Unavailable
-from app.core.models import Checkpoint
+from app.core.models import Checkpoint, Job
+from app.core.models.ids import is_id
 from app.core.storage import Store
 
-CHECKPOINT_ID = re.compile(r"ckpt_[0-9a-z]{26}")
 BLOCK = tarfile.BLOCKSIZE
 
 
@@ -21,12 +23,17 @@ BLOCK = tarfile.BLOCKSIZE
 class StoredFile:
     """A file of a manifest; `sha256` is hexadecimal."""
 
-    key: str
+    checkpoint_id: str
     name: str
     bytes: int
     sha256: str
     role: str
     form: str | None
+
+    @property
+    def key(self) -> str:
+        """Where the store keeps it."""
+        return f"{self.checkpoint_id}/{self.name}"
 
 
 def get(session: Session, workspace: str, checkpoint_id: str) -> Checkpoint:
@@ -34,18 +41,31 @@ def get(session: Session, workspace: str, checkpoint_id: str) -> Checkpoint:
     query = select(Checkpoint).where(
         Checkpoint.id == checkpoint_id, Checkpoint.workspace_id == workspace
     )
-    known = CHECKPOINT_ID.fullmatch(checkpoint_id)
+    known = is_id(checkpoint_id, "ckpt")
     checkpoint = session.scalars(query).one_or_none() if known else None
     if checkpoint is None:
         raise NotFound("There is no such checkpoint.")
     return checkpoint
 
 
+def find_with_job(
+    session: Session, workspace: str, checkpoint_id: str
+) -> tuple[Checkpoint, Job] | None:
+    """Find a checkpoint and the job that made it."""
+    query = (
+        select(Checkpoint, Job)
+        .join(Job, Job.id == Checkpoint.job_id)
+        .where(Checkpoint.id == checkpoint_id, Checkpoint.workspace_id == workspace)
+    )
+    found = session.execute(query).one_or_none()
+    return None if found is None else (found[0], found[1])
+
+
 def files_of(checkpoint: Checkpoint) -> list[StoredFile]:
     """Return the files that the manifest names; there are no others."""
     return [
         StoredFile(
-            key=f"{checkpoint.id}/{entry['name']}",
+            checkpoint_id=checkpoint.id,
             name=entry["name"],
             bytes=entry["bytes"],
             sha256=entry["sha256"],
@@ -85,12 +105,38 @@ def _has(file: StoredFile, form: str) -> bool:
 
 
 def _check(checkpoint: Checkpoint, files: Sequence[StoredFile], store: Store) -> None:
-    whole = all(store.size(file.key) == file.bytes for file in files)
-    if checkpoint.state != "ready" or not whole:
+    if checkpoint.state == "corrupt":
+        raise _corrupt()
+    if not all(store.size(file.key) == file.bytes for file in files):
         raise Unavailable(
-            "The checkpoint's stored bytes are not those of its manifest.",
-            code="artifact_unavailable",
+            "A stored file of the checkpoint is missing or cut.", code="artifact_unavailable"
         )
+
+
+def _corrupt() -> NotFound:
+    return NotFound(
+        "The checkpoint's stored bytes are not those of its manifest, so it is not given out. "
+        "Another checkpoint of the job may be whole.",
+        code="checkpoint_corrupt",
+    )
+
+
+def read_whole(engine: Engine, store: Store, file: StoredFile) -> Iterator[bytes]:
+    """Yield a file, and its last piece only once all of it has the manifest's hash.
+
+    If it has not, the checkpoint is marked as corrupt, and the transfer ends short of its length.
+    """
+    total, held = hashlib.sha256(), b""
+    for piece in store.read(file.key, 0, file.bytes):
+        total.update(piece)
+        if held:
+            yield held
+        held = piece
+    if total.hexdigest() != file.sha256:
+        with transaction(engine) as session:
+            mark_corrupt(session, file.checkpoint_id)
+        raise _corrupt()
+    yield held
 
 
 @dataclass(frozen=True)
@@ -107,14 +153,14 @@ class Archive:
         own = _padded(len(self._manifest()[1]))
         return sum(len(_head(head)) for head in heads) + bodies + own + 2 * BLOCK
 
-    def read(self, store: Store) -> Iterator[bytes]:
-        """Yield the archive, file by file from the store, without a copy on the way."""
+    def read(self, read_file: Callable[[StoredFile], Iterator[bytes]]) -> Iterator[bytes]:
+        """Yield the archive, file by file, without a copy on the way."""
         info, text = self._manifest()
         yield _head(info)
         yield text + b"\0" * (_padded(len(text)) - len(text))
         for file, head in zip(self.files, self._heads(), strict=True):
             yield _head(head)
-            yield from store.read(file.key, 0, file.bytes)
+            yield from read_file(file)
             yield b"\0" * (_padded(file.bytes) - file.bytes)
         yield b"\0" * (2 * BLOCK)
 

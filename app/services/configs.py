@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from app.core.models import Job, State
 
-NAMES = frozenset({"name", "metadata"})
-"""Fields of a job that change nothing."""
+NAMES = frozenset({"name", "metadata", "budget", "deadline_at"})
+"""Fields of a job that do not change what it gives."""
 LOST = (State.FAILED.value, State.CANCELLING.value, State.CANCELLED.value)
 
 

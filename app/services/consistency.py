@@ -43,10 +43,14 @@ def length_faults(generation: Mapping[str, Any]) -> Iterator[FaultAt]:
 
 
 def require_none(faults: Sequence[FaultAt]) -> None:
-    """Raise `Invalid` with every fault, if there are any; its code is theirs if all have one."""
-    if not faults:
-        return
+    """Raise `Invalid` with every fault, if there are any."""
+    if faults:
+        raise refusal(faults)
+
+
+def refusal(faults: Sequence[FaultAt]) -> Invalid:
+    """The error that carries these faults; its code is theirs if all have one."""
     codes = {fault.code for fault in faults}
     more = f" ({len(faults) - 1} more in `errors`)" if len(faults) > 1 else ""
     detail = f"{faults[0].pointer}: {faults[0].message}{more}"
-    raise Invalid(detail, code=codes.pop() if len(codes) == 1 else "", faults=tuple(faults))
+    return Invalid(detail, code=codes.pop() if len(codes) == 1 else "", faults=tuple(faults))

@@ -1,7 +1,7 @@
 """What follows an experiment's runs: the evaluations that compare them, and its end."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -12,6 +12,8 @@ from app.core.models import EVALUATION, EXPERIMENT, TERMINAL, Act, Job, State, l
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec, PairwiseSpec
 from app.core.spec.experiment import ContestSpec, ExperimentSpec
+from app.core.spec.job import JobSpec
+from app.core.spec.method import CycleAlign
 from app.services import evaluations
 from app.services.configs import same_config
 from app.services.experiment_rows import START
@@ -23,12 +25,19 @@ LEASE_SECONDS = 60.0
 """The lease is given and settled in one transaction."""
 
 
-def contests_expected(spec: ExperimentSpec, rows: int, cycles: int) -> int:
+def contests_expected(spec: ExperimentSpec, runs: Sequence[JobSpec]) -> int:
     """How many evaluations will follow if all runs end well."""
     if spec.evaluation is None:
         return 0
-    each = -(-rows // (MOST_CONTESTANTS - 1)) + (cycles if spec.evaluation.judge_quality else 0)
-    return len(spec.seeds) * each
+    rows, seeds = len(runs) // len(spec.seeds), len(spec.seeds)
+    cycles = sum(isinstance(run.method, CycleAlign) for run in runs)
+    judged = cycles if spec.evaluation.judge_quality else 0
+    return seeds * -(-rows // _beside({run.model.name for run in runs})) + judged
+
+
+def _beside(models: Collection[str]) -> int:
+    """Runs that have room in one evaluation beside the start models."""
+    return max(1, MOST_CONTESTANTS - len(models))
 
 
 def advance(session: Session, experiment_id: str, catalogue: Catalogue) -> None:
@@ -107,7 +116,7 @@ def _contests(
     experiment: Job, runs: dict[str, Job], wanted: ContestSpec
 ) -> Iterator[tuple[int, EvaluationSpec]]:
     starts = _starts([job.resolved["model"]["name"] for job in runs.values()])
-    beside = max(1, MOST_CONTESTANTS - len(starts))
+    beside = _beside([start.label for start in starts])
     for seed in experiment.resolved["seeds"]:
         ready = _ready(experiment, runs, seed)
         for first in range(0, len(ready), beside):

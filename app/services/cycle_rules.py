@@ -20,6 +20,8 @@ def cycle_faults(
         yield FaultAt("missing", "'cyclealign' needs a judge; see GET /v1/judges.", "/judge")
     yield from _iteration_faults(spec, method, values)
     yield from _lane_faults(values)
+    if spec.judge is not None and spec.judge.orders > 1:
+        yield from _order_faults(spec.judge.orders, values["method"]["candidates"], traits)
     if traits is not None:
         yield from _trait_faults(spec, method, traits)
 
@@ -43,6 +45,22 @@ def _lane_faults(values: dict[str, Any]) -> Iterator[FaultAt]:
             ("method", "staleness"),
             "'method.staleness' needs two lanes of 'method.concurrency' or more: one half is "
             "sampled while the other is judged.",
+        )
+
+
+def _order_faults(orders: int, candidates: int, traits: Traits | None) -> Iterator[FaultAt]:
+    path = ("judge", "orders")
+    if orders > candidates:
+        yield inconsistent(
+            path,
+            f"'judge.orders' is {orders}, but {candidates} of 'method.candidates' have only "
+            f"{candidates} cyclic orders.",
+        )
+    if traits is not None and traits.gives_scores:
+        yield inconsistent(
+            path,
+            "'judge.orders' could have no effect: this judge scores each response by itself, "
+            "wherever it stands.",
         )
 
 

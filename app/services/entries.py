@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt
@@ -10,14 +9,17 @@ from app.core.models import Checkpoint, Job
 from app.core.spec.catalogue import Catalogue, JudgeEntry, ModelEntry, judge_entry
 from app.core.spec.job import JobSpec, JudgeSpec
 from app.services.catalogue import Traits, traits_of
+from app.services.checkpoints import find_with_job
 
 
 @dataclass(frozen=True)
 class Entries:
-    """The entries that a job names, None where there is none, and what is wrong with the judge."""
+    """What a job names, None where there is none, and what is wrong with the judge."""
 
     model: ModelEntry | None
-    judge: JudgeEntry | None
+    judge: JudgeEntry | None = None
+    start: tuple[Checkpoint, Job] | None = None
+    """The checkpoint whose weights it starts from, and the job that made that."""
     faults: tuple[FaultAt, ...] = ()
 
     @property
@@ -29,12 +31,14 @@ class Entries:
 def entries_of(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Entries:
     """Look the job's names up."""
     model = catalogue.models.get(spec.model.name)
+    named = spec.model.checkpoint
+    start = None if named is None else find_with_job(session, workspace, named)
     if spec.judge is None:
-        return Entries(model, None)
+        return Entries(model, start=start)
     fault = judge_fault(session, workspace, spec.judge, catalogue, "/judge")
     if fault is not None:
-        return Entries(model, None, (fault,))
-    return Entries(model, judge_entry(spec.judge, catalogue))
+        return Entries(model, start=start, faults=(fault,))
+    return Entries(model, judge_entry(spec.judge, catalogue), start)
 
 
 def judge_fault(
@@ -60,16 +64,11 @@ def checkpoint_fault(
 
     With None for `reward_model` it may be one or not.
     """
-    query = (
-        select(Checkpoint, Job.resolved)
-        .join(Job, Job.id == Checkpoint.job_id)
-        .where(Checkpoint.id == checkpoint_id, Checkpoint.workspace_id == workspace)
-    )
-    found = session.execute(query).one_or_none()
+    found = find_with_job(session, workspace, checkpoint_id)
     if found is None:
         return FaultAt("checkpoint_not_found", "There is no such checkpoint.", pointer)
-    checkpoint, resolved = found
-    found_one = resolved["method"]["type"] == "reward_model"
+    checkpoint, job = found
+    found_one = job.resolved["method"]["type"] == "reward_model"
     if reward_model is not None and found_one is not reward_model:
         message = "It is no reward model." if reward_model else "A reward model answers nothing."
         return FaultAt("inconsistent_parameters", message, pointer)

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt
 from app.core.models import TERMINAL, Job, State
-from app.core.spec.catalogue import Catalogue, OpenAiJudge, judge_entry
+from app.core.spec.catalogue import Catalogue, JudgeEntry, OpenAiJudge, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec
 from app.services.catalogue import traits_of
@@ -43,6 +43,19 @@ def evaluation_faults(asked: Asked) -> Iterator[FaultAt]:
         yield from _scorer_faults(asked, scorer, f"/scorers/{place}")
     yield from length_faults(spec.generation.model_dump())
     yield from _pairwise_faults(asked, labels)
+
+
+def asked_judges(asked: Asked) -> list[JudgeEntry]:
+    """Return the entries of all that is asked through the ledger, as far as they are there."""
+    spec = asked.spec
+    judges = [*spec.scorers, *([spec.pairwise.judge] if spec.pairwise else [])]
+    judges += [JudgeSpec(name=one.endpoint) for one in spec.contestants if one.endpoint]
+    if spec.consistency is not None and spec.judged is not None:
+        job = asked.session.get(Job, spec.judged)
+        told = (job.resolved.get("judge") or {}) if job else {}
+        judges.append(JudgeSpec(name=told.get("name"), checkpoint=told.get("checkpoint")))
+    named = (one for one in judges if one.name or one.checkpoint)
+    return [entry for one in named if (entry := judge_entry(one, asked.catalogue))]
 
 
 def _judged_faults(asked: Asked) -> Iterator[FaultAt]:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.core.lease import clock
 from app.core.models import (
     EVALUATION,
     Checkpoint,
@@ -18,9 +19,10 @@ from app.core.models import (
 from app.core.spec.catalogue import Catalogue, entry_hash, judge_entry
 from app.core.spec.evaluation import ContestantSpec, EvaluationSpec
 from app.core.spec.job import JudgeSpec, PromptsSpec
+from app.services.bound_rules import budget_faults, deadline_faults
 from app.services.catalogue import resolved_judge
 from app.services.consistency import require_none
-from app.services.evaluation_rules import Asked, evaluation_faults
+from app.services.evaluation_rules import Asked, asked_judges, evaluation_faults
 from app.services.formats.rows import Kind
 from app.services.new_jobs import new_job
 from app.services.prompts import Chosen, add_stages, choose_stage
@@ -52,7 +54,11 @@ def check(session: Session, workspace: str, spec: EvaluationSpec, catalogue: Cat
         (name, part.dataset, choose_stage(session, workspace, name, part, kinds, chosen))
         for name, part, kinds in _stages(spec)
     ]
-    require_none((*evaluation_faults(asked), *chosen.faults))
+    bounds = (
+        *budget_faults(spec.budget, asked_judges(asked)),
+        *deadline_faults(spec.deadline_at, clock(session)),
+    )
+    require_none((*evaluation_faults(asked), *bounds, *chosen.faults))
     return Checked(_queued(asked, chosen, {name: len(rows) for name, _, rows in stages}), stages)
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from app.core.errors import FaultAt
 from app.core.spec.experiment import AxisSpec, ExperimentSpec, ValueSpec
 from app.core.spec.job import JobSpec
-from app.services.faults import faults_of
+from app.services.faults import validation_faults
 
 START = "start"
 """The label of the start model beside the rows."""
@@ -105,8 +105,7 @@ def job_of(row: Row, seed: int) -> tuple[JobSpec | None, list[FaultAt]]:
     try:
         return JobSpec.model_validate_json(json.dumps(body)), []
     except ValidationError as error:
-        found = [dict(one) | {"loc": ("body", *one["loc"])} for one in error.errors()]
-        faults = [FaultAt(**fault) for fault in faults_of(found, body, JobSpec)]
+        faults = validation_faults(error, body, JobSpec)
         return None, [in_row(fault, row) for fault in faults]
 
 

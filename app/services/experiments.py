@@ -12,7 +12,8 @@ from app.core.models import EXPERIMENT, Job, log_event
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.evaluation import ContestantSpec
 from app.core.spec.experiment import ExperimentSpec
-from app.core.spec.method import CycleAlign, RewardModel
+from app.core.spec.job import JobSpec
+from app.core.spec.method import RewardModel
 from app.services import evaluations, jobs
 from app.services.configs import same_config
 from app.services.consistency import require_none
@@ -42,7 +43,7 @@ def submit(session: Session, workspace: str, spec: ExperimentSpec, catalogue: Ca
     found = [(row, seed, _check(asked, row, seed)) for row in rows for seed in spec.seeds]
     faults = [fault for _, _, one in found if isinstance(one, list) for fault in one]
     require_none(list(dict.fromkeys((*faults, *_contest_faults(asked)))))
-    experiment = _queued(asked, len(rows))
+    experiment = _queued(asked, [one.spec for _, _, one in found if isinstance(one, jobs.Checked)])
     session.add(experiment)
     session.flush()
     runs: dict[str, list[dict[str, Any]]] = {row.label: [] for row in rows}
@@ -99,18 +100,12 @@ def _run(session: Session, experiment: Job, seed: int, checked: jobs.Checked) ->
     }
 
 
-def _queued(asked: Asked, rows: int) -> Job:
+def _queued(asked: Asked, runs: list[JobSpec]) -> Job:
     spec = asked.spec
-    total = rows * len(spec.seeds) + contests_expected(spec, rows, _cycles(spec))
+    total = len(runs) + contests_expected(spec, runs)
     resolved = spec.model_dump(mode="json", by_alias=True)
     resolved["service_version"] = version("cyclealign")
     return new_job(asked.workspace, EXPERIMENT, spec, resolved, seed=0, steps=total)
-
-
-def _cycles(spec: ExperimentSpec) -> int:
-    """How many rows run the cycle."""
-    found = (job_of(row, 0)[0] for row in rows_of(spec))
-    return sum(job is not None and isinstance(job.method, CycleAlign) for job in found)
 
 
 def _tell(session: Session, experiment: Job) -> None:

@@ -4,7 +4,9 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
+
+from app.core.errors import FaultAt
 
 Place = tuple[str | int, ...]
 
@@ -41,6 +43,12 @@ def faults_of(errors: Sequence[Mapping[str, Any]], body: Any, model: Any) -> lis
         key = (fault.get("pointer", "?"), fault.get("parameter", ""))
         found[key] = _stronger(found[key], fault) if key in found else fault
     return _without_shadows(list(found.values()))
+
+
+def validation_faults(error: ValidationError, body: Any, model: Any) -> list[FaultAt]:
+    """Render what a model says of a body that was put together here."""
+    found = [dict(one) | {"loc": ("body", *one["loc"])} for one in error.errors()]
+    return [FaultAt(**fault) for fault in faults_of(found, body, model)]
 
 
 def _fault(error: Mapping[str, Any], body: Any, model: Any) -> dict[str, Any]:
@@ -133,26 +141,28 @@ def _unknown(name: str, known: set[str]) -> str:
 
 def known_fields(model: Any, loc: Place) -> set[str]:
     """Return the names of the fields that an object at this place of a model may have."""
-    meant = list(_models(model))
+    meant = list(models_in(model))
     for part in loc:
-        inner = [field for one in meant for name, field in _fields(one) if name == part]
+        inner = [field for one in meant for name, field in fields_of(one) if name == part]
         if inner:
-            meant = [one for field in inner for one in _models(field)]
+            meant = [one for field in inner for one in models_in(field)]
         else:
             meant = [one for one in meant if _is_named(one, part)] or meant
-    return {name for one in meant for name, _ in _fields(one)}
+    return {name for one in meant for name, _ in fields_of(one)}
 
 
-def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+def fields_of(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
+    """Yield each field's name in JSON and its annotation."""
     for name, field in model.model_fields.items():
         yield field.alias or name, field.annotation
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models that a value with this annotation may be, or hold."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
-        yield from _models(inner)
+        yield from models_in(inner)
 
 
 def _is_named(model: type[BaseModel], part: str | int) -> bool:

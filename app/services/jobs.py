@@ -12,16 +12,18 @@ from sqlalchemy.orm import Session
 
 from app.core.errors import NotFound
 from app.core.lease import clock, move
-from app.core.models import ALIGNMENT, EXPERIMENT, Act, Attempt, Job, State, log_event
+from app.core.models import ALIGNMENT, EXPERIMENT, Act, Attempt, Job, JobEvent, State, log_event
 from app.core.models.job import TRANSITIONS
 from app.core.spec.catalogue import Catalogue
 from app.core.spec.job import JobSpec
+from app.services.bound_rules import budget_faults, deadline_faults
 from app.services.consistency import require_none
 from app.services.entries import Entries, entries_of
 from app.services.new_jobs import new_job
 from app.services.paging import Ask, Slice, fetch_newest
 from app.services.prompts import Chosen, add_prompts, choose_rows
 from app.services.resolving import resolved_spec, spec_faults
+from app.services.start_rules import trained_by
 
 JOB_ID = re.compile(r"job_[0-9a-z]{26}")
 
@@ -43,8 +45,17 @@ def submit(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue
 def check(session: Session, workspace: str, spec: JobSpec, catalogue: Catalogue) -> Checked:
     """Check everything at once; raises `Invalid` with every fault found."""
     entries = entries_of(session, workspace, spec, catalogue)
-    chosen = choose_rows(session, workspace, spec)
-    require_none((*spec_faults(spec, entries), *chosen.faults))
+    before = () if entries.start is None else trained_by(entries.start[1])
+    chosen = choose_rows(session, workspace, spec, before)
+    judges = [] if entries.judge is None else [entries.judge]
+    require_none(
+        (
+            *spec_faults(spec, entries),
+            *budget_faults(spec.budget, judges if spec.judge else []),
+            *deadline_faults(spec.deadline_at, clock(session)),
+            *chosen.faults,
+        )
+    )
     resolved = _resolved(spec, entries, chosen)
     steps = len(chosen.prompts)
     job = new_job(workspace, ALIGNMENT, spec, resolved, seed=spec.seed, steps=steps)
@@ -57,10 +68,18 @@ def queue(session: Session, checked: Checked) -> Job:
     session.add(job)
     session.flush()
     add_prompts(session, job, checked.spec, checked.chosen)
-    session.add(log_event(job, "created", f"The job was queued with {job.steps_total} prompts."))
+    session.add(_created(job))
     session.flush()
     session.refresh(job)
     return job
+
+
+def _created(job: Job) -> JobEvent:
+    message = f"The job was queued with {job.steps_total} prompts."
+    if job.cloned_from is None:
+        return log_event(job, "created", message)
+    whose = f"{message} It is a clone of {job.cloned_from}."
+    return log_event(job, "created", whose, cloned_from=job.cloned_from)
 
 
 def _resolved(spec: JobSpec, entries: Entries, chosen: Chosen) -> dict[str, Any]:
@@ -161,13 +180,17 @@ def _act(session: Session, workspace: str, job_id: str, act: Act) -> Job:
 
 
 def _after(session: Session, job: Job, state: State) -> None:
-    """Note when it was cancelled; begin anew to count errors of what is queued again."""
+    """Note when it was cancelled; begin anew to count errors of what is queued again.
+
+    A paused job still says why it waited.
+    """
     now = clock(session)
     if state is State.CANCELLING:
         job.cancel_requested_at = now
     if state is State.QUEUED:
         job.run_after, job.nudged_at, job.cancel_requested_at = now, None, None
         job.failures = job.stalls = 0
+    if state in {State.QUEUED, State.CANCELLED}:
         job.error = None
 
 

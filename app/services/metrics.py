@@ -22,6 +22,7 @@ MEANING: dict[str, tuple[str, str | None]] = {
     "agreement/length": ("responses", "up"),
     "agreement/share": ("share", "up"),
     "judge/score": ("score", "up"),
+    "judge/position_consistency": ("share", "up"),
     "health/length": ("times the start", None),
     "health/equal": ("share", "down"),
     "health/diversity": ("times the start", "up"),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.core.budget import new_budget
 from app.core.models import Job, State, new_id
 from app.core.spec.evaluation import EvaluationSpec
 from app.core.spec.experiment import ExperimentSpec
@@ -30,5 +31,13 @@ def new_job(
         steps_total=steps,
         progress={"steps_done": 0, "steps_total": steps},
         usage={},
+        **_bounds(spec),
         event_seq=0,
     )
+
+
+def _bounds(spec: AnySpec) -> dict[str, Any]:
+    """What ends or pauses a job early; those of an experiment are its runs'."""
+    if isinstance(spec, ExperimentSpec):
+        return {}
+    return {"budget": new_budget(spec.budget.caps()), "deadline_at": spec.deadline_at}

@@ -25,6 +25,10 @@ def offline_faults(spec: JobSpec) -> Iterator[FaultAt]:
         yield inconsistent(
             ("judge",), f"{name!r} asks a judge for the scores of 'held_out' alone. Leave it out."
         )
+    if spec.judge is not None and spec.judge.orders > 1:
+        yield inconsistent(
+            ("judge", "orders"), f"'judge.orders' could have no effect: {name!r} asks no rankings."
+        )
     if isinstance(spec.method, RewardModel):
         yield from _reward_faults(spec)
 

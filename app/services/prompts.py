@@ -9,7 +9,7 @@ from sqlalchemy import Text, cast, func, insert, select
 from sqlalchemy.orm import Session
 
 from app.core.errors import FaultAt
-from app.core.models import Dataset, DatasetRow, Job, JobPrompt
+from app.core.models import Dataset, DatasetRow, Job, JobPrompt, run_rows
 from app.core.spec.job import DemonstrationsSpec, HeldOutSpec, JobSpec, PromptsSpec
 from app.core.spec.method import RewardModel
 from app.services.formats.rows import Kind
@@ -37,8 +37,13 @@ class Chosen:
     faults: list[FaultAt] = field(default_factory=list)
 
 
-def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
-    """Choose the rows of all stages; no held-out prompt is among those that train."""
+def choose_rows(
+    session: Session, workspace: str, spec: JobSpec, before: Sequence[str] = ()
+) -> Chosen:
+    """Choose the rows of all stages; no held-out prompt is among those that train.
+
+    `before` names the jobs that trained the weights which this one starts from.
+    """
     chosen = Chosen()
     kinds = KINDS[spec.method.type]
     chosen.prompts = choose_stage(session, workspace, "prompts", spec.prompts, kinds, chosen)
@@ -46,6 +51,7 @@ def choose_rows(session: Session, workspace: str, spec: JobSpec) -> Chosen:
         _hold_out(session, spec.prompts.dataset, spec.method.validation_share, spec.seed, chosen)
     if spec.held_out is not None:
         trained = _digests(session, spec.prompts.dataset, chosen.prompts)
+        trained |= _trained(session, before)
         chosen.held_out = choose_stage(
             session, workspace, "held_out", spec.held_out, ("prompts",), chosen, trained
         )
@@ -95,6 +101,12 @@ def _digests(session: Session, dataset: str, positions: Sequence[int]) -> frozen
     query = select(DatasetRow.position, DIGEST).where(DatasetRow.dataset_id == dataset)
     found = session.execute(query)
     return frozenset(digest for position, digest in found if position in among)
+
+
+def _trained(session: Session, job_ids: Sequence[str]) -> frozenset[str]:
+    """Name the prompts that these jobs train on."""
+    found = (session.scalars(run_rows(job_id, ["align"], DIGEST)) for job_id in job_ids)
+    return frozenset(digest for digests in found for digest in digests)
 
 
 def _hold_out(session: Session, dataset: str, share: float, seed: int, chosen: Chosen) -> None:

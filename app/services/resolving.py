@@ -11,6 +11,7 @@ from app.services.consistency import Path, explicit, inconsistent, length_faults
 from app.services.cycle_rules import cycle_faults, not_applicable
 from app.services.entries import Entries
 from app.services.offline_rules import offline_faults
+from app.services.start_rules import resolved_start, start_faults
 
 MOST_CHOSEN_FROM = 5
 """Candidates that a judge can rank by choosing: there are 120 rankings of five."""
@@ -43,6 +44,7 @@ def spec_faults(spec: JobSpec, entries: Entries) -> Iterator[FaultAt]:
     if entries.model is None:
         yield FaultAt("model_not_allowed", "No such model; see GET /v1/models.", "/model/name")
     yield from entries.faults
+    yield from start_faults(spec, entries)
     values = settled(spec)
     yield from length_faults(values["generation"])
     yield from _rank_faults(values)
@@ -107,6 +109,8 @@ def resolved_spec(spec: JobSpec, entries: Entries) -> dict[str, Any]:
     assert entries.model is not None
     values = settled(spec)
     values["model"] |= resolved_model(entries.model)
+    if entries.start is not None:
+        values["model"]["start"] = resolved_start(*entries.start)
     values["not_applicable"] = []
     if entries.judge is not None:
         values["judge"] |= resolved_judge(entries.judge)

@@ -31,6 +31,11 @@ model = "asked-model"
 credential_env = "JUDGE_KEY"
 price = { input = 100, output = 200 }
 
+[judges.unpriced]
+type = "openai"
+base_url = "https://judge.example/v1"
+model = "asked-model"
+
 [judges.local]
 type = "local_lm"
 model = "small"

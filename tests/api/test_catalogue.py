@@ -26,7 +26,7 @@ def test_judges_are_listed_with_their_traits_and_without_addresses(shared: TestC
     answer = shared.get("/v1/judges")
 
     judges = {judge["id"]: judge for judge in answer.json()["data"]}
-    assert sorted(judges) == ["local", "paid", "rubric"]
+    assert sorted(judges) == ["local", "paid", "rubric", "unpriced"]
     assert judges["rubric"]["traits"] == {
         "reads_demonstrations": False,
         "writes_response": False,

@@ -89,6 +89,11 @@ def test_the_report_of_an_evaluation_that_has_not_begun_is_empty(
         ),
         ({"scorers": [{"name": "nobody"}]}, "/scorers/0/name", "judge_not_allowed"),
         ({"scorers": [{"name": "paid"}]}, "/scorers/0", "inconsistent_parameters"),
+        (
+            {"pairwise": {"judge": {"name": "paid", "orders": 2}}},
+            "/pairwise/judge/orders",
+            "unknown_field",
+        ),
         ({"consistency": {"n": 5}}, "/consistency", "inconsistent_parameters"),
         ({"judged": "job_" + "0" * 26}, "/judged", "job_not_found"),
         ({"judged": "job_" + "0" * 26, "scorers": []}, "/judged", "job_not_found"),

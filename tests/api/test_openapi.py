@@ -15,7 +15,8 @@ from app.api import (
     schemas_reports,
     schemas_runs,
 )
-from app.api.examples import EXAMPLES, JOB_REQUESTS
+from app.api.examples import CLONE_REQUESTS, EXAMPLES, JOB_REQUESTS
+from app.core.spec.clone import CloneSpec
 from app.core.spec.job import JobSpec
 
 
@@ -88,6 +89,11 @@ def test_every_example_is_an_answer_that_the_service_could_give(name: str) -> No
 @pytest.mark.parametrize("name", sorted(JOB_REQUESTS))
 def test_every_example_of_a_job_can_be_submitted(name: str) -> None:
     JobSpec.model_validate(JOB_REQUESTS[name]["value"])
+
+
+@pytest.mark.parametrize("name", sorted(CLONE_REQUESTS))
+def test_every_example_of_a_clone_can_be_read(name: str) -> None:
+    CloneSpec.model_validate(CLONE_REQUESTS[name]["value"])
 
 
 def test_the_documentation_needs_nothing_from_elsewhere(shared: TestClient) -> None:

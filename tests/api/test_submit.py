@@ -191,6 +191,18 @@ def test_every_fault_of_a_job_is_reported_at_once(client: TestClient, engine: En
             "/method/staleness",
             "inconsistent_parameters",
         ),
+        ({"judge": {"name": "rubric", "orders": 2}}, "/judge/orders", "inconsistent_parameters"),
+        (
+            {"judge": {"name": "paid", "orders": 4}, "method": {"type": "cyclealign"}},
+            "/judge/orders",
+            "inconsistent_parameters",
+        ),
+        (
+            {"judge": {"name": "paid", "orders": 4}, "preset": "paper"},
+            "/judge/orders",
+            "inconsistent_parameters",
+        ),
+        ({"judge": {"name": "paid", "orders": 0}}, "/judge/orders", "out_of_range"),
         ({"engine": {"ranks": 2}}, "/engine/ranks", "inconsistent_parameters"),
         (
             {"engine": {"offload_optimizer": True}},
@@ -240,6 +252,18 @@ def test_a_job_that_cannot_be_done_as_asked_is_refused_with_its_place(
     if pointer == "/held_out":
         found.pop("/held_out/dataset")
     assert found == {pointer: code}
+
+
+def test_a_judge_is_asked_in_one_order_unless_said_otherwise(
+    client: TestClient, engine: Engine
+) -> None:
+    dataset = factories.dataset(engine).id
+
+    plain = submit(client, dataset)
+    several = submit(client, dataset, judge={"name": "local", "orders": 3})
+
+    assert plain["resolved"]["judge"]["orders"] == 1
+    assert several["resolved"]["judge"]["orders"] == 3
 
 
 def test_the_gradients_betas_can_be_given_as_an_array(client: TestClient, engine: Engine) -> None:

@@ -63,6 +63,16 @@ def test_what_could_have_no_effect_is_refused(
     assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
 
 
+def test_only_a_judge_that_ranks_is_asked_in_several_orders(
+    client: TestClient, engine: Engine
+) -> None:
+    held_out = {"dataset": factories.dataset(engine).id}
+    judge = {"name": "rubric", "orders": 2}
+    for method in METHODS[:3]:
+        body = asked(pairs(engine).id, method, judge=judge, held_out=held_out)
+        assert faults(client, body) == {"/judge/orders": "inconsistent_parameters"}
+
+
 def test_a_method_says_which_kinds_of_dataset_it_reads(client: TestClient, engine: Engine) -> None:
     for method, dataset in (
         ({"type": "ranking"}, dialogues(engine)),

@@ -26,6 +26,8 @@ class Content:
     swapped: dict[str, bytes] = field(default_factory=dict)
     """Files that are sent with other bytes than the manifest promises."""
     ignores_ranges: bool = False
+    posted: list[tuple[str, Any]] = field(default_factory=list)
+    """The path and body of each post; it is answered with a queued job."""
     job_states: list[str] = field(default_factory=list)
     """The states that a job goes through, one a look."""
     ranges: list[str | None] = field(default_factory=list)
@@ -85,6 +87,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json({"id": checkpoint, "manifest": {"files": files}})
             case _:
                 self._send(404, b"{}", "application/problem+json")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.content.posted.append((self.path, json.loads(body)))
+        self._json({"id": "job_2", "status": "queued"})
 
     def _job(self, job: str) -> None:
         match job:

@@ -26,7 +26,17 @@ def _run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     shown = _run("--help")
     assert shown.returncode == 0
-    commands = ("up", "demo", "upload", "submit", "evaluate", "experiment", "report", "status")
+    commands = (
+        "up",
+        "demo",
+        "upload",
+        "submit",
+        "clone",
+        "evaluate",
+        "experiment",
+        "report",
+        "status",
+    )
     for command in (*commands, "cancel", "pause", "resume", "retry", "rankings", "download"):
         assert f" {command} " in shown.stdout
 
@@ -82,6 +92,27 @@ def test_a_spec_that_is_no_json_object_is_a_wrong_use(text: str) -> None:
 
 def test_a_spec_that_is_not_there_is_a_wrong_use(tmp_path: Path) -> None:
     assert _run("submit", str(tmp_path / "nothing.json")).returncode == 2
+
+
+def test_a_clone_is_asked_for_with_new_values_and_a_start() -> None:
+    with serving(Content({})) as server:
+        ended = _run(
+            *("clone", "job_1", "--set", "/seed=2", "--set", "/judge/name=rubric"),
+            *("--from", CHECKPOINT, "--url", server.url),
+        )
+        _run("clone", "job_1", "--url", server.url)
+    assert ended.stdout.split() == ["job_2"]
+    overrides = {"seed": 2, "judge": {"name": "rubric"}}
+    assert server.posted == [
+        ("/v1/jobs/job_1/clone", {"overrides": overrides, "from": {"checkpoint": CHECKPOINT}}),
+        ("/v1/jobs/job_1/clone", {"overrides": {}}),
+    ]
+
+
+def test_a_new_value_that_cannot_be_read_is_said_before_anything_is_asked() -> None:
+    ended = _run("clone", "job_1", "--set", "seed=2", "--url", "http://127.0.0.1:9")
+    assert ended.returncode == 3
+    assert "such as /optimizer/lr=1e-4" in ended.stderr
 
 
 def test_rankings_are_json_lines() -> None:

@@ -61,3 +61,10 @@ def test_a_result_that_is_not_whole_does_not_count(folder: Path) -> None:
     found = {"plan_sha256": plan.sha256, "report": {"complete": False}}
     (folder / "e.json").write_text(json.dumps(found))
     assert finished(plan, folder) is None
+
+
+def test_a_result_is_never_written_over_a_file_that_is_none(folder: Path) -> None:
+    plan = read(folder)
+    (folder / f"{plan.name}.json").write_text(json.dumps({"experiment": {}}))
+    with pytest.raises(BadPlan, match="choose another --out"):
+        finished(plan, folder)

@@ -5,11 +5,12 @@ from typing import Any
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from app.core.lease import Lease, claim, reap, settle
+from app.core.lease import Lease, claim, settle
 from app.core.models import (
     Act,
     State,
 )
+from app.core.reaping import reap
 
 
 def claimed(engine: Engine, owner: str = "w1", ttl: float = 60) -> Lease:

@@ -33,7 +33,6 @@ from sqlalchemy import create_engine
 from app.core.db import transaction
 from app.core.lease import Lease, settle
 from app.core.models import Act
-grant.pop("parent_pid")
 with transaction(create_engine(os.environ["DATABASE_URL"])) as session:
     settle(session, Lease(**grant), Act.FINISH)
 """
@@ -52,7 +51,9 @@ class Stage:
                 "lease_seconds": 3.0,
                 "heartbeat_seconds": 0.5,
                 "stop_grace_seconds": 1.0,
+                "drain_seconds": 3.0,
                 "stall_seconds": 60.0,
+                "stall_seconds_by_phase": {"loading": 3600.0},
                 **settings,
             },
         )
@@ -88,6 +89,11 @@ class Stage:
     def change(self, sql: str) -> None:
         with self.engine.begin() as connection:
             connection.execute(text(f"UPDATE jobs SET {sql} WHERE id = :id"), {"id": self.job_id})
+
+    def budget(self, *, seconds: int) -> None:
+        """Cap the job's seconds of computing."""
+        line = f'{{"cap": {seconds}000000, "spent": 0, "reserved": 0}}'
+        self.change(f"budget = budget || jsonb_build_object('compute_micros', '{line}'::jsonb)")
 
     def state(self) -> str:
         return read_job(self.engine, self.job_id).state

@@ -32,9 +32,7 @@ import json, signal, sys, time
 from app.core.db import get_engine, transaction
 from app.core.lease import Lease, settle
 from app.core.models import Act, Job
-from app.core.process import die_with_parent
 grant = json.loads(sys.stdin.readline())
-die_with_parent(grant.pop("parent_pid"))
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(10))
 with transaction(get_engine()) as session:
     name = session.get_one(Job, grant["job_id"]).name

@@ -8,14 +8,16 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+from app.core import budget as budgets
 from app.core.errors import Conflict, Fenced
-from app.core.lease import Beat, Lease, beat, fence, progressed, reap, settle
+from app.core.lease import Beat, Lease, beat, fence, progressed, settle
 from app.core.models import (
     LEASED,
     Act,
     State,
     after,
 )
+from app.core.reaping import reap
 from tests.execution.leasing import (
     change,
     claimed,
@@ -146,7 +148,7 @@ def test_a_settlement_follows_the_table_and_ends_the_attempt(
     assert job.state == after(state, act).value
     assert (job.lease_owner, job.lease_expires_at, job.lease_token) == (None, None, lease.token + 1)
     assert (job.finished_at is not None) == (job.state in {"succeeded", "failed", "cancelled"})
-    assert job.error == (error if job.state == "failed" else None)
+    assert job.error == (None if job.state == "cancelled" else error)
     (attempt,) = read_attempts(engine, job_id)
     assert (attempt.outcome, attempt.ended_at is not None) == (outcome, True)
     last = read_events(engine, job_id)[-1]
@@ -249,8 +251,20 @@ def test_reaping_takes_the_oldest_first_and_no_more_than_a_page(engine: Engine) 
     assert reaped(engine) == jobs[2:]
 
 
-def test_nothing_in_flight_is_left_reserved_when_a_lease_ends(engine: Engine) -> None:
-    job_id = add_job(engine, budget_micros=100, spent_micros=10, reserved_micros=5)
+def test_what_was_in_flight_counts_as_spent_when_a_lease_ends(engine: Engine) -> None:
+    spent = budgets.settle(budgets.new_budget({"judge_tokens": 100}), {}, {"judge_tokens": 10})
+    budget = budgets.reserve(spent, {"judge_tokens": 5})
+    job_id = add_job(engine, budget=budget)
     settled(engine, claimed(engine), Act.GIVE_BACK)
-    job = read_job(engine, job_id)
-    assert (job.spent_micros, job.reserved_micros) == (15, 0)
+    line = read_job(engine, job_id).budget["judge_tokens"]
+    assert line == {"cap": 100, "spent": 15, "reserved": 0}
+
+
+def test_a_lease_takes_its_time_on_each_rank(engine: Engine) -> None:
+    job_id = add_job(engine, resolved={"engine": {"ranks": 3}})
+    lease = claimed(engine)
+    past = "UPDATE attempts SET started_at = clock_timestamp() - interval '20 seconds'"
+    with engine.begin() as connection:
+        connection.execute(text(past))
+    settled(engine, lease, Act.GIVE_BACK)
+    assert 60 <= read_job(engine, job_id).budget["compute_micros"]["spent"] / 1e6 < 70

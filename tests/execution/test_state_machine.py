@@ -10,10 +10,12 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from app.core.errors import Conflict, Fenced
-from app.core.lease import Lease, beat, claim, move, reap, settle
+from app.core.lease import Lease, beat, claim, move, settle
 from app.core.models import LEASED, TERMINAL, Act, Job, State, after, allowed_actions
 from app.core.models.job import REPEATS, TRANSITIONS, USER_ACTS
+from app.core.reaping import reap
 from tests.execution.rows import add_job, read_attempts, read_events, read_job
+from tests.long import examples
 
 ENDS = (Act.FINISH, Act.STOP, Act.GIVE_BACK, Act.RETRY_LATER, Act.LOSE, Act.FAIL)
 
@@ -70,6 +72,7 @@ STEPS = st.lists(
             *(f"{which} {act.value}" for act in ENDS for which in ("newest", "stale")),
         ]
     ),
+    min_size=examples(0, 20),
     max_size=25,
 )
 
@@ -119,7 +122,8 @@ class Life:
 
 
 @settings(
-    max_examples=60,
+    max_examples=examples(60, 500),
+    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(steps=STEPS)

@@ -46,6 +46,39 @@ def test_a_runner_that_is_asked_to_pause_may_take_its_time(stage: Stage) -> None
     assert stage.outcome() == "stopped"
 
 
+KEEPS = "signal.signal(signal.SIGUSR1, lambda *_: (time.sleep(1.5), sys.exit(10)))\n"
+
+
+def test_a_draining_worker_lets_the_round_end_before_it_gives_the_job_back(stage: Stage) -> None:
+    """Longer than the grace of a stop, and shorter than the drain."""
+    with stage.playing(READ_LEASE + KEEPS + READY + SLEEP):
+        asked = time.monotonic()
+        stage.drain.set()
+        eventually(lambda: stage.state() == "queued", 6)
+    assert time.monotonic() - asked > 1.5
+    assert stage.outcome() == "given_back"
+
+
+def test_a_runner_pauses_before_its_seconds_are_used_up(stage: Stage) -> None:
+    stage.budget(seconds=6)
+    with stage.playing(READ_LEASE + KEEPS + READY + SLEEP):
+        eventually(lambda: stage.state() == "paused", 8)
+    job = read_job(stage.engine, stage.job_id)
+    assert job.error is not None
+    assert job.error["code"] == "budget_reached"
+    assert job.budget["compute_micros"]["spent"] < 6_500_000
+
+
+def test_a_runner_whose_round_does_not_end_is_stopped_when_its_seconds_are_used_up(
+    stage: Stage,
+) -> None:
+    stage.budget(seconds=3)
+    deaf = "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"
+    with stage.playing(STOPS_WHEN_ASKED.replace(READY, deaf + READY)):
+        eventually(lambda: stage.state() == "paused", 8)
+    assert read_job(stage.engine, stage.job_id).budget["compute_micros"]["spent"] < 4_500_000
+
+
 def test_a_runner_that_ignores_the_asking_is_killed_after_the_grace(stage: Stage) -> None:
     with stage.playing(IGNORES_SIGTERM) as pid:
         asked = time.monotonic()
@@ -79,6 +112,16 @@ def test_a_runner_without_progress_is_killed_though_the_supervisor_beats(stage: 
         eventually(lambda: stage.state() == "queued", 5)
     assert stage.error()["code"] == "stalled"
     assert not is_alive(pid)
+
+
+def test_each_phase_may_have_a_limit_of_its_own(stage: Stage) -> None:
+    with stage.playing(STOPS_WHEN_ASKED) as pid:
+        stage.change("phase = 'loading', progress_at = progress_at - interval '10 minutes'")
+        time.sleep(2)
+        assert is_alive(pid)
+        stage.change("phase = 'sampling'")
+        eventually(lambda: stage.state() == "queued", 5)
+    assert "while sampling" in stage.error()["detail"]
 
 
 def test_a_hung_transaction_of_the_runner_does_not_hold_up_the_supervisor(stage: Stage) -> None:
@@ -161,12 +204,6 @@ settings = Settings(database_url=sys.argv[1])
 command = (sys.executable, sys.argv[2], sys.argv[3])
 work_once(Supervisor(open_engine(settings), settings, "w1", lambda: False, command))
 """
-TIED = (
-    READ_LEASE
-    + "from app.core.process import die_with_parent\ndie_with_parent(grant['parent_pid'])\n"
-    + READY
-    + SLEEP
-)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a process to its parent")
@@ -175,7 +212,7 @@ def test_a_killed_supervisor_takes_its_runner_along(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     script = stage.folder / "runner.py"
-    script.write_text(TIED)
+    script.write_text(READ_LEASE + READY + SLEEP)
     command = [sys.executable, "-c", SUPERVISES, database_url, str(script), str(stage.folder)]
     with subprocess.Popen(command) as supervisor:
         pid = eventually(stage.runner)

@@ -1,7 +1,6 @@
 """What a runner's end means for its job: real stand-in programs, on a real PostgreSQL."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,6 @@ def test_the_runner_reads_its_lease_as_one_line_of_json(stage: Stage) -> None:
         "checkpoint_id": None,
         "round": 0,
         "update": 0,
-        "parent_pid": os.getpid(),
     }
 
 

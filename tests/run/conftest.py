@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine
 
 from app.core.db import transaction
-from app.core.lease import Lease, claim
-from app.core.models import Dataset, DatasetRow, Job, new_id
+from app.core.lease import Lease, claim, settle
+from app.core.models import Dataset, DatasetRow, Job, State, new_id
 from app.core.settings import get_settings
 from app.core.spec.catalogue import load_catalogue
 from app.core.spec.evaluation import EvaluationSpec
@@ -23,6 +23,9 @@ from tests.stack.jobs import PROMPTS, small_job
 from tests.stack.running import write_catalogue
 from tests.tiny import tiny_model_folder
 from worker import runner
+from worker.ending import DONE, ending_of
+from worker.failure import report
+from worker.recipe import Run
 
 
 @pytest.fixture
@@ -87,6 +90,26 @@ def run_here(take: Callable[[], Lease]) -> Callable[..., int]:
         return runner.run(opened)
 
     return run_one
+
+
+@pytest.fixture
+def supervise(
+    engine: Engine, take: Callable[[], Lease], capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Job]:
+    """Run the next job in this process, and settle the attempt as its supervisor would."""
+
+    def attempt(part: Callable[[Run], Run] = lambda run: run, events: int | None = None) -> Job:
+        lease = take()
+        code = report(lambda: runner.run(part(runner.open_run(lease, threading.Event())), events))
+        said = capsys.readouterr().out.strip().rpartition("\n")[2]
+        ending = None if code == DONE else ending_of(code, said.encode(), asked=False)
+        if ending is not None:
+            act = ending.act_in(State(job_of(engine, lease.job_id).state))
+            with transaction(engine) as session:
+                settle(session, lease, act, error=ending.error, reason=ending.reason)
+        return job_of(engine, lease.job_id)
+
+    return attempt
 
 
 @pytest.fixture

@@ -27,9 +27,11 @@ def upload_prompts(client: Client, folder: Path, texts: list[str] | None = None)
 def small_job(dataset: str, **changes: Any) -> dict[str, Any]:
     """Return a job on the tiny model that takes seconds."""
     method = {"type": "cyclealign", "iterations": 2, "candidates": 3, "concurrency": 2}
-    judge = {"name": changes.pop("judge", "rubric")}
+    judge: dict[str, Any] = {"name": changes.pop("judge", "rubric")}
     if "judge_checkpoint" in changes:
         judge = {"checkpoint": changes.pop("judge_checkpoint")}
+    if "orders" in changes:
+        judge["orders"] = changes.pop("orders")
     return {
         "name": "small",
         "model": {"name": "tiny", "tuning": {"type": "lora", "rank": 4, "alpha": 8.0}},

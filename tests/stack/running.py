@@ -66,6 +66,7 @@ def running(folder: Path, catalogue: Path, settings: Mapping[str, str]) -> Itera
         "REAP_SECONDS": "1",
         "RENUDGE_SECONDS": "3",
         "STOP_GRACE_SECONDS": "4",
+        "DRAIN_SECONDS": "20",
         **settings,
     }
     process = subprocess.Popen(

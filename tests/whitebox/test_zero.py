@@ -90,6 +90,24 @@ def test_ranks_do_what_one_process_does_and_go_on_from_its_state(
     check_files(tmp_path, tuning, chat_model)
 
 
+@pytest.mark.parametrize(("tuning", "form"), [("lora", "adapter"), ("full", "merged")])
+def test_ranks_begin_with_the_weights_of_a_checkpoint(
+    tuning: str, form: str, alone: Callable[[str], Alone], chat_model: Path, tmp_path: Path
+) -> None:
+    one = alone(tuning)
+    start = one.folder / form
+    engine = {"ranks": 2, "zero": 3}
+    wish = {"model": chat_model, "tuning": tuning, "engine": engine, "start": start}
+    many = on_ranks(**wish, out=tmp_path, state=one.folder)
+    with opened(chat_model, tuning, {}, start) as policy:
+        wanted = first_round(policy)
+    assert many["tokens"] == wanted["tokens"]
+    assert many["scores"] == pytest.approx(wanted["scores"], abs=1e-4)
+    assert many["scores"] != pytest.approx(one.found["scores"], abs=1e-2)
+    for ours, theirs in zip(many["learned"], wanted["learned"], strict=True):
+        check_step(ours, theirs)
+
+
 def check_step(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert ours["scores"] == pytest.approx(theirs["scores"], abs=1e-4)
     for name in ("version", "lr", "loss", "rank_loss", "sft_loss", "sft_weight", "grad_norm"):

@@ -34,7 +34,9 @@ TUNINGS = {"lora": {"type": "lora", "rank": 4, "alpha": 8.0}, "full": {"type": "
 
 
 @contextmanager
-def opened(folder: Path, tuning: str, engine: dict[str, Any]) -> Iterator[WhiteBox]:
+def opened(
+    folder: Path, tuning: str, engine: dict[str, Any], start: Path | None = None
+) -> Iterator[WhiteBox]:
     """The policy of a job with these settings of the engine; no weight is too small to be cut."""
     spec = JobSpec.model_validate(
         {
@@ -50,7 +52,9 @@ def opened(folder: Path, tuning: str, engine: dict[str, Any]) -> Iterator[WhiteB
     resolved = spec.model_dump(mode="json", by_alias=True)
     resolved["method"]["teacher"] = True
     entry = {"source": {"type": "folder", "path": str(folder)}}
-    order = Order(resolved, entry, steps=6, cache=str(folder / "cache"), threads=1, kept_whole=0)
+    begun = None if start is None else str(start)
+    cache = str(folder / "cache")
+    order = Order(resolved, entry, steps=6, cache=cache, start=begun, threads=1, kept_whole=0)
     with open_policy(order) as policy:
         yield policy
 
@@ -114,7 +118,8 @@ def unchanged(policy: WhiteBox, before: State) -> bool:
 def main(wish: dict[str, Any]) -> None:
     """Do a round and save; go on, then from a state of others, then from nonsense."""
     out = Path(wish["out"])
-    with opened(Path(wish["model"]), wish["tuning"], wish["engine"]) as policy:
+    start = Path(wish["start"]) if "start" in wish else None
+    with opened(Path(wish["model"]), wish["tuning"], wish["engine"], start) as policy:
         found = first_round(policy)
         save(policy, out)
         found["next"] = next_step(policy)

@@ -20,6 +20,7 @@ def rank(box: BlackBox, at: At, question: Question, ask: Ask) -> Verdict:
     Raises:
         PersonNeeded: quota, credential, model or address; no other prompt would fare better.
         RateLimited: the judge asks for a wait longer than anybody should sit through.
+        EndpointDown: it has not answered for that long.
     """
     try:
         return _answer(box, at, question, ask)

@@ -21,6 +21,7 @@ class Reason(StrEnum):
     BAD_REQUEST = "bad_request"
     NOT_OPENAI = "not_openai"
     NOT_RECORDED = "not_recorded"
+    ENDPOINT_DOWN = "endpoint_down"
 
 
 class AskFailure(Exception):
@@ -78,6 +79,12 @@ class ServerFailed(PassingFailure):
     """The endpoint broke: 5xx, or a conflict that it asks to repeat."""
 
     reason = Reason.SERVER_ERROR
+
+
+class EndpointDown(PassingFailure):
+    """It has failed for so long that the job should give back its machine and come again."""
+
+    reason = Reason.ENDPOINT_DOWN
 
 
 class QuotaExhausted(PersonNeeded):

@@ -1,11 +1,21 @@
 """Calls in flight: as many at once, and as many a minute, as the judge bears."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from worker.blackbox.failures import AskFailure, PersonNeeded, RateLimited
+from worker.blackbox.breaker import Breaker
+from worker.blackbox.failures import (
+    AskFailure,
+    ConnectFailed,
+    EndpointDown,
+    PersonNeeded,
+    RateLimited,
+    ServerFailed,
+    TimedOut,
+)
 from worker.blackbox.pace import Pace
 from worker.blackbox.threads import STEP_SECONDS, DaemonThreads, Halt, Underway
 from worker.blackbox.tries import LONGEST_WAIT_SECONDS
@@ -16,6 +26,9 @@ CHARACTERS_PER_TOKEN = 3
 """Fewer than texts have on average: an estimate should rather be too high."""
 THREADS_PER_CALL = 2
 """A call that waits for its next try holds a thread, not one of the places in flight."""
+
+DEAD = (ConnectFailed, TimedOut, ServerFailed)
+"""What an endpoint that is down gives; any other failure is an answer of one that lives."""
 
 T = TypeVar("T")
 
@@ -72,8 +85,15 @@ class Flight:
     and while the credential's limits make it wait: nobody behind it might post earlier.
     """
 
-    def __init__(self, concurrency: int, limits: Limits, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        concurrency: int,
+        limits: Limits,
+        interrupted: Callable[[], bool],
+        breaker: Breaker | None = None,
+    ) -> None:
         self.pace = Pace(concurrency)
+        self._breaker = breaker or Breaker()
         self.halt = Halt(interrupted)
         self._limits = limits
         self._threads = DaemonThreads(THREADS_PER_CALL * concurrency)
@@ -93,8 +113,7 @@ class Flight:
         while not self.pace.enter(STEP_SECONDS):
             self.halt.check()
         try:
-            self._admit(tokens)
-            return self._watched(tokens, post)
+            return self._answered(tokens, post)
         finally:
             self.pace.leave()
 
@@ -102,6 +121,24 @@ class Flight:
         """Drop what is not posted and wait for what is; False if a post still hangs after that."""
         self.halt.closing.set()
         return self._threads.close(grace_seconds)
+
+    def _answered(self, tokens: int, post: Callable[[], Reply]) -> Reply:
+        """Post; while the endpoint is left alone a failed trial is nobody's failure."""
+        while True:
+            self._outwait()
+            self._admit(tokens)
+            try:
+                return self._watched(tokens, post)
+            except DEAD as failure:
+                if failure.maybe_paid or not self._breaker.is_open:
+                    raise
+
+    def _outwait(self) -> None:
+        """Wait while the endpoint is left alone."""
+        while (wait := self._breaker.wait()) > 0:
+            if self._breaker.outlasted():
+                raise EndpointDown("the judge has not answered for too long")
+            self.halt.sleep(min(wait, STEP_SECONDS))
 
     def _admit(self, tokens: int) -> None:
         wait = self._limits.reserve(tokens)
@@ -130,6 +167,7 @@ class Flight:
             self._failed(failure, wave, tokens)
             raise
         self.pace.answered(wave)
+        self._breaker.answered()
         if reply.tokens_in is not None and reply.tokens_out is not None:
             self._limits.settle(reply.tokens_in + reply.tokens_out - tokens)
         return reply
@@ -137,11 +175,25 @@ class Flight:
     def _failed(self, failure: AskFailure, wave: int, tokens: int) -> None:
         if isinstance(failure, PersonNeeded):
             self._hopeless = failure
+        if isinstance(failure, DEAD):
+            self._breaker.failed()
+        else:
+            self._breaker.answered()
         if isinstance(failure, RateLimited):
             self.pace.limited(wave)
             self._limits.block(failure.retry_after or 0.0)
         if not failure.maybe_paid:
             self._limits.settle(-tokens)
+
+
+def most_tokens(request: Request) -> tuple[int, int]:
+    """The most tokens of a request and of the reply to it.
+
+    No token is shorter than a byte, and the request's JSON is longer than what a model reads.
+    """
+    longest = request.parameters.get("max_tokens")
+    text = json.dumps(request.as_json(), ensure_ascii=False)
+    return len(text.encode()), longest if isinstance(longest, int) else 0
 
 
 def estimated_tokens(request: Request) -> int:

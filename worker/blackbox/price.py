@@ -17,6 +17,12 @@ class Price:
     cached_input: int | None = None
 
 
+def most_micros(price: Price, tokens_in: int, tokens_out: int) -> int:
+    """The most that a reply of so many tokens at most can cost, rounded up."""
+    dearest = max(price.input, price.cached_input or 0)
+    return -(-(tokens_in * dearest + tokens_out * price.output) // TOKENS_PER_PRICE)
+
+
 def cost_micros(price: Price, reply: Reply) -> int | None:
     """The cost of one reply, rounded up; None if the judge did not count its tokens."""
     if reply.tokens_in is None or reply.tokens_out is None:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from typing import TypeVar
 
-from worker.blackbox.failures import AskFailure
+from worker.blackbox.failures import AskFailure, EndpointDown
 
 BASE_SECONDS = 1.0
 CAP_SECONDS = 60.0
@@ -41,7 +41,9 @@ def with_retries(
 
 
 def outlasts(failure: AskFailure) -> bool:
-    """Whether the judge asked for a wait that nobody should sit through."""
+    """Whether it takes a wait that nobody should sit through."""
+    if isinstance(failure, EndpointDown):
+        return True
     return failure.retry_after is not None and failure.retry_after > LONGEST_WAIT_SECONDS
 
 

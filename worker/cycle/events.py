@@ -9,6 +9,7 @@ from worker.cycle.types import (
     Candidate,
     Demonstration,
     Learned,
+    Order,
     Prompt,
     Question,
     Ranking,
@@ -54,8 +55,9 @@ class Iterated:
     """Groups of sample indices, best to worst, by belief."""
     question: Question | None
     presented: tuple[int, ...]
-    """Sample indices in the order the judge saw them."""
+    """Sample indices in the order the judge saw them; of several orders, in the first."""
     verdict: Verdict | None
+    """Of several orders, what they come to."""
     black: Ranking | None
     """Groups of sample indices, best to worst, as the judge ranked them."""
     agreement: tuple[int, ...]
@@ -64,6 +66,8 @@ class Iterated:
     training: TrainingRanking | None
     learned: Learned | None
     outcome: Outcome
+    orders: tuple[Order, ...] = ()
+    """Every presentation order that was asked about, each with a verdict of its own."""
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,8 @@ def is_ranking_of(ranking: Ranking, ids: Collection[int]) -> bool:
     return all(ranking) and sorted(flatten(ranking)) == sorted(ids)
 
 
-def relabel(ranking: Ranking, names: Sequence[int]) -> Ranking:
-    """Replace each position by `names[position]`; groups list their new names rising.
+def relabel(ranking: Ranking, names: Sequence[int] | Mapping[int, int]) -> Ranking:
+    """Replace each item by `names[item]`; groups list their new names rising.
 
     With `names` the order of presentation, it turns presented positions into sample indices.
     """
@@ -77,10 +77,33 @@ def kendall_tau(one: Ranking, other: Ranking) -> float:
     return (sum(p > 0 for p in products) - sum(p < 0 for p in products)) / len(products)
 
 
+def pairs_alike(one: Ranking, other: Ranking) -> float:
+    """Share of the pairs that stand alike in both, ties among them; a tie in one counts half.
+
+    Without ties it is (Kendall's tau + 1) / 2.
+
+    Raises:
+        ValueError: fewer than two ids, or not the same ids in both.
+    """
+    pairs = list(_pair_distances(one, other))
+    if not pairs:
+        raise ValueError("a comparison by pairs needs two ids or more")
+    return sum(1 - abs(_sign(a) - _sign(b)) / 2 for a, b in pairs) / len(pairs)
+
+
+def _sign(distance: int) -> int:
+    return (distance > 0) - (distance < 0)
+
+
 def _pair_products(one: Ranking, other: Ranking) -> Iterator[int]:
     """One number a pair: positive if ordered alike, negative if opposed, zero if tied in either."""
+    return (a * b for a, b in _pair_distances(one, other))
+
+
+def _pair_distances(one: Ranking, other: Ranking) -> Iterator[tuple[int, int]]:
+    """How far apart the two of each pair stand in both rankings, in groups."""
     first, second = positions(one), positions(other)
     if first.keys() != second.keys():
         raise ValueError(f"rankings of different ids: {one} and {other}")
     for i, j in combinations(first, 2):
-        yield (first[i] - first[j]) * (second[i] - second[j])
+        yield first[i] - first[j], second[i] - second[j]

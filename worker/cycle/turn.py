@@ -1,17 +1,19 @@
 """One turn of a lane up to the judge: its samples become candidates, a belief and a question."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from worker.cycle.candidates import kept, merge
 from worker.cycle.events import Iterated, Outcome
 from worker.cycle.lanes import Lane
+from worker.cycle.orders import shifted
 from worker.cycle.ports import Answers
 from worker.cycle.ranking import from_scores, is_ranking_of, relabel
 from worker.cycle.types import (
     At,
     Candidate,
     Demonstration,
+    Order,
     Question,
     Ranked,
     Ranking,
@@ -61,7 +63,35 @@ class Turn:
         """Groups of sample indices by belief."""
         return from_scores({candidate.k: candidate.belief for candidate in self.candidates})
 
-    def black(self, verdict: Ranked) -> Ranking:
+    def questions(self, orders: int) -> tuple[Question, ...]:
+        """The question in so many cyclic orders, but no more than there are candidates.
+
+        Only the first one asks for a better answer.
+        """
+        first = self.question
+        if first is None:
+            return ()
+        return tuple(
+            replace(
+                first,
+                responses=shifted(first.responses, shift),
+                wants_response=first.wants_response and not shift,
+            )
+            for shift in range(min(orders, len(self.presented)))
+        )
+
+    def orders(self, verdicts: Sequence[Verdict]) -> tuple[Order, ...]:
+        """What the judge said to each of the `questions`."""
+        return tuple(
+            Order(
+                shifted(self.presented, shift),
+                verdict,
+                self.black(verdict, shift) if isinstance(verdict, Ranked) else None,
+            )
+            for shift, verdict in enumerate(verdicts)
+        )
+
+    def black(self, verdict: Ranked, shift: int = 0) -> Ranking:
         """The verdict as groups of sample indices, whatever the order of presentation was.
 
         Raises:
@@ -69,7 +99,7 @@ class Turn:
         """
         if not is_ranking_of(verdict.ranking, range(len(self.presented))):
             raise ValueError(f"{verdict.ranking} does not rank {len(self.presented)} responses")
-        return relabel(verdict.ranking, self.presented)
+        return relabel(verdict.ranking, shifted(self.presented, shift))
 
     def record(self, verdict: Verdict | None, outcome: Outcome) -> Iterated:
         """What is stored of an iteration that taught nothing."""

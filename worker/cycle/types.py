@@ -160,6 +160,17 @@ Verdict = Ranked | Malformed | Unanswered
 
 
 @dataclass(frozen=True)
+class Order:
+    """One order in which candidates were presented, and what the judge said of it."""
+
+    presented: tuple[int, ...]
+    """Sample indices in the order the judge saw them."""
+    verdict: Verdict
+    black: Ranking | None
+    """The verdict as groups of sample indices; None if it is no ranking."""
+
+
+@dataclass(frozen=True)
 class Example:
     """A row of given responses: ranked, or one alone to imitate."""
 

@@ -74,11 +74,15 @@ class Book:
             facts = {"name": alarm.name, "value": alarm.value, "threshold": alarm.threshold}
             session.add(log_event(job, "alarm", alarm.message, level="warning", **facts))
 
-    def pause(self, reason: str) -> None:
-        """Ask for the pause of one's own job; nothing if it is ending in another way."""
+    def pause(self, actor: str, reason: str, error: dict[str, str] | None = None) -> None:
+        """Ask for the pause of one's own job; nothing if it is ending in another way.
+
+        An error says what somebody must change before the job can go on.
+        """
         with self.commit() as (session, job):
             if State(job.state) is State.RUNNING:
-                leases.move(session, job, Act.PAUSE, actor="health", reason=reason)
+                leases.move(session, job, Act.PAUSE, actor=actor, reason=reason, error=error)
+                job.error = error
 
     def finish(self) -> None:
         """Settle a job that makes no checkpoint."""
@@ -131,6 +135,8 @@ def _store_iteration(session: Session, job: Job, event: Iterated) -> None:
     else:
         note = rows.SKIP_NOTES[event.outcome]
         session.add(log_event(job, "skipped", note, level="warning", **rows.place(event)))
+    if steadiness := rows.steadiness(event):
+        _store_metrics(session, job, event.round, steadiness)
 
 
 def _store_metrics(session: Session, job: Job, round_: int, values: dict[str, float]) -> None:

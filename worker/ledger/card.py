@@ -71,6 +71,9 @@ def _rows(job: Job, round_: int) -> Iterator[tuple[str, Any]]:
     optimizer, prompts = spec["optimizer"], spec["prompts"]
     yield "job", f"`{job.id}`, round {round_}"
     yield "base model", spec["model"]["name"]
+    if start := spec["model"].get("start"):
+        checkpoint = spec["model"]["checkpoint"]
+        yield "started from", f"`{checkpoint}`, round {start['round']} of `{start['job_id']}`"
     if spec.get("judge"):
         judge = spec["judge"]
         named = judge.get("name") or judge.get("checkpoint")

@@ -6,17 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.core import lease as leases
+from app.core.checkpoints import mark_best, score_now
 from app.core.db import transaction
+from app.core.errors import Unavailable
 from app.core.models import Act, Checkpoint, Job, log_event, new_id
 from app.core.storage import Store
+from app.core.sweeping import hold
 from worker.cycle.canonical import digest
 from worker.cycle.events import RoundEnded
+from worker.ledger import keeping
 from worker.ledger.book import Book
-from worker.ledger.fetching import CorruptCheckpoint, fetch_file
+from worker.ledger.fetching import CorruptCheckpoint, fetch_file, marking_corrupt
 
 PIECE = 1 << 20
 
@@ -32,13 +35,16 @@ class Shelf:
     def put(self, folder: Path, event: RoundEnded, facts: dict[str, Any]) -> None:
         """Store a folder as the checkpoint of a round; the last one also finishes the job."""
         checkpoint_id = new_id("ckpt")
-        files = [self._put_file(checkpoint_id, folder, path) for path in _files(folder)]
+        files = self._put_files(checkpoint_id, folder)
         manifest = {"checkpoint_id": checkpoint_id, "round": event.round, **facts, "files": files}
         with self.book.commit() as (session, job):
-            session.add(_row(job, checkpoint_id, event, manifest))
+            self._require_whole(session, manifest)
+            old = keeping.forget_corrupt(session, job)
+            session.add(_row(job, event, manifest, score_now(session, job)))
             session.add(_event(job, checkpoint_id, event))
             leases.progressed(session, job)
-            old = self._forget_old(session, job)
+            mark_best(session, job)
+            old += keeping.forget_old(session, job, self.keep)
             if event.done:
                 job.result_checkpoint_id = checkpoint_id
                 job.phase = None
@@ -46,6 +52,14 @@ class Shelf:
                 leases.settle(session, self.book.lease, Act.FINISH, reason="the run is complete")
         for stale in old:
             self.store.delete(stale)
+
+    def _put_files(self, checkpoint_id: str, folder: Path) -> list[dict[str, Any]]:
+        """Store all files or none; what a kill leaves behind is swept away later."""
+        try:
+            return [self._put_file(checkpoint_id, folder, path) for path in _files(folder)]
+        except BaseException:
+            self.store.delete(checkpoint_id)
+            raise
 
     def _put_file(self, checkpoint_id: str, folder: Path, path: Path) -> dict[str, Any]:
         name = path.relative_to(folder).as_posix()
@@ -58,52 +72,32 @@ class Shelf:
             **_role(name),
         }
 
-    def _forget_old(self, session: Session, job: Job) -> list[str]:
-        """Delete the rows beyond the last `keep`; their bytes go after the commit."""
-        query = (
-            select(Checkpoint)
-            .where(Checkpoint.job_id == job.id, Checkpoint.state == "ready")
-            .order_by(Checkpoint.round.desc())
-            .offset(self.keep)
-        )
-        session.flush()
-        old = list(session.scalars(query))
-        for row in old:
-            session.delete(row)
-        return [row.id for row in old]
+    def _require_whole(self, session: Session, manifest: dict[str, Any]) -> None:
+        """See that no sweeper took the bytes for forgotten ones while this writer slept."""
+        checkpoint_id = manifest["checkpoint_id"]
+        hold(session, checkpoint_id)
+        for entry in manifest["files"]:
+            if self.store.size(f"{checkpoint_id}/{entry['name']}") != entry["bytes"]:
+                raise Unavailable(
+                    f"{entry['name']} of {checkpoint_id} was removed before it was committed.",
+                    code="artifact_unavailable",
+                )
 
     def fetch(self, folder: Path, roles: Iterable[str]) -> dict[str, Any]:
-        """Copy the checkpoint's files of some roles into a folder, each verified by sha256."""
-        checkpoint_id = self.book.lease.checkpoint_id
+        """Copy the checkpoint's files of some roles into a folder, each verified by sha256.
+
+        Raises `CorruptCheckpoint`, and marks the checkpoint, where they are not what was stored.
+        """
         with transaction(self.book.engine) as session:
-            manifest: dict[str, Any] = session.get_one(Checkpoint, checkpoint_id).manifest
+            row = session.get_one(Checkpoint, self.book.lease.checkpoint_id)
         wanted = set(roles)
-        for entry in manifest["files"]:
-            if entry["role"] in wanted:
-                self._fetch_file(str(checkpoint_id), folder, entry)
-        return manifest
-
-    def _fetch_file(self, checkpoint_id: str, folder: Path, entry: dict[str, Any]) -> None:
-        try:
-            fetch_file(self.store, checkpoint_id, folder, entry)
-        except CorruptCheckpoint:
-            self._mark_corrupt(checkpoint_id)
-            raise
-
-    def _mark_corrupt(self, checkpoint_id: str) -> None:
-        with self.book.commit() as (session, job):
-            session.execute(
-                update(Checkpoint).where(Checkpoint.id == checkpoint_id).values(state="corrupt")
-            )
-            session.add(
-                log_event(
-                    job,
-                    "checkpoint_corrupt",
-                    "A checkpoint's bytes do not match its manifest; the one before is used.",
-                    level="error",
-                    checkpoint_id=checkpoint_id,
-                )
-            )
+        with marking_corrupt(self.book.engine, row.id):
+            if digest(row.manifest) != row.manifest_sha256:
+                raise CorruptCheckpoint(f"the manifest of {row.id} is not what was stored")
+            for entry in row.manifest["files"]:
+                if entry["role"] in wanted:
+                    fetch_file(self.store, row.id, folder, entry)
+        return row.manifest
 
 
 def _files(folder: Path) -> list[Path]:
@@ -126,9 +120,11 @@ def _role(name: str) -> dict[str, str | None]:
     return {"role": "card", "form": None}
 
 
-def _row(job: Job, checkpoint_id: str, event: RoundEnded, manifest: dict[str, Any]) -> Checkpoint:
+def _row(
+    job: Job, event: RoundEnded, manifest: dict[str, Any], score: dict[str, Any] | None
+) -> Checkpoint:
     return Checkpoint(
-        id=checkpoint_id,
+        id=manifest["checkpoint_id"],
         workspace_id=job.workspace_id,
         job_id=job.id,
         round=event.round,
@@ -141,7 +137,7 @@ def _row(job: Job, checkpoint_id: str, event: RoundEnded, manifest: dict[str, An
         manifest=manifest,
         manifest_sha256=digest(manifest),
         bytes=sum(entry["bytes"] for entry in manifest["files"]),
-        metrics={"progress": job.progress},
+        metrics={"progress": job.progress, "score": score},
     )
 
 

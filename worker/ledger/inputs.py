@@ -98,6 +98,7 @@ def read_asked(
 ) -> list[AskedTurn]:
     """Put together what another job's judge was asked wherever it answered with a ranking.
 
+    Of several presentation orders it is the first that the judge ranked.
     A response with letters that PostgreSQL cannot hold is asked as it is stored.
 
     Args:
@@ -119,16 +120,18 @@ def read_asked(
         AskedTurn(
             row.step,
             row.iteration,
-            tuple(row.presented),
+            tuple(presented),
             Question(
                 prompts[row.step],
-                tuple(texts[row.step, row.iteration, k] for k in row.presented),
+                tuple(texts[row.step, row.iteration, k] for k in presented),
                 (*static, *_dynamic(shown, row)) if reads else (),
-                teacher,
+                # of several orders the first alone is asked for a response
+                teacher and presented == row.presented,
             ),
         )
         for row in ranked
         if row.black_box is not None
+        for presented in [row.first_ranked["presented"]]
     ]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.dml import ReturningInsert
 
+from app.core import budget as budgets
 from app.core import lease as leases
 from app.core.models import Job, JudgeCall, JudgeQuestion
 from worker.cycle.types import At, Reply
@@ -27,6 +28,8 @@ class Asked:
     request: Mapping[str, object]
     repeat: int = 0
     """Which answer to it is wanted, where one asks again to see whether they are the same."""
+    most: Mapping[str, int] = field(default_factory=dict)
+    """By unit of the budget, the most that one post of it can take."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,13 @@ class JudgeLedger:
             return _reply(question)
 
     def begin(self, at: At, asked: Asked) -> int:
-        """Write the row of a post that is about to be made; return its number among the tries."""
+        """Write the row of a post that is about to be made; return its number among the tries.
+
+        Raises:
+            BudgetReached: the most that the post can take does not fit in the job's budget.
+        """
         with self._commit() as (session, job):
+            job.budget = budgets.reserve(job.budget, asked.most)
             new = session.execute(_new_question(job, asked)).scalar() is not None
             question = _stored(_question(session, job, asked))
             lost = not new and question.state == "inflight" and question.job_id == job.id
@@ -88,18 +96,29 @@ class JudgeLedger:
             question.settled_at = leases.clock(session)
             _settle_call(session, job, at, number, "done", seconds)
             _count_reply(job, reply, cost)
+            job.budget = budgets.settle(job.budget, asked.most, _used(reply, cost, asked.most))
             job.progress_at = question.settled_at
 
     def failed(
-        self, at: At, asked: Asked, number: int, reason: str, detail: str, seconds: float
+        self,
+        at: At,
+        asked: Asked,
+        number: int,
+        reason: str,
+        detail: str,
+        seconds: float,
+        *,
+        maybe_paid: bool,
     ) -> None:
-        """Settle a post that brought no answer."""
+        """Settle a post that brought no answer; one that may have been charged counts in full."""
         with self._commit() as (session, job):
             question = _stored(_question(session, job, asked))
             question.state, question.reason, question.detail = "failed", reason, detail
             question.settled_at = leases.clock(session)
             _settle_call(session, job, at, number, reason, seconds)
             _count(job, judge_failures=1)
+            used = asked.most if maybe_paid else {}
+            job.budget = budgets.settle(job.budget, asked.most, used)
             job.progress_at = question.settled_at  # a judge that fails long is no runner that hangs
 
     @contextmanager
@@ -199,5 +218,13 @@ def _count_reply(job: Job, reply: Reply, cost: Cost) -> None:
     )
     if cost.currency is not None:
         job.usage = job.usage | {"currency": cost.currency}
+
+
+def _used(reply: Reply, cost: Cost, most: Mapping[str, int]) -> dict[str, int]:
+    """What a reply took; where the judge does not say, the most that it can have taken."""
+    used = {**most}
     if cost.micros is not None:
-        job.spent_micros += cost.micros
+        used[budgets.COST] = cost.micros
+    if reply.tokens_in is not None and reply.tokens_out is not None:
+        used[budgets.TOKENS] = reply.tokens_in + reply.tokens_out
+    return used

@@ -16,6 +16,7 @@ from worker.cycle.events import (
     Taught,
     Valued,
 )
+from worker.cycle.orders import position_consistency
 
 
 def after(progress: Mapping[str, Any], event: Event) -> dict[str, Any]:
@@ -50,6 +51,9 @@ def _iterated(now: dict[str, Any], event: Iterated) -> None:
     if event.black is not None and event.candidates:
         share = len(event.agreement) / len(event.candidates)
         _mean(now, "agreement_mean", "rankings", share)
+    consistency = position_consistency(event.orders)
+    if consistency is not None:
+        _mean(now, "position_consistency_mean", "rankings_in_orders", consistency)
 
 
 def _step_ended(now: dict[str, Any], event: StepEnded) -> None:

@@ -1,6 +1,7 @@
 """Events as table rows; nothing here touches a session."""
 
 import math
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -18,11 +19,13 @@ from worker.cycle.events import (
     Outcome,
     Taught,
 )
+from worker.cycle.orders import position_consistency
 from worker.cycle.ranking import kendall_tau
 from worker.cycle.types import (
     At,
     Learned,
     Malformed,
+    Order,
     Ranked,
     Sample,
     TrainingRanking,
@@ -117,13 +120,26 @@ def _ranking(job: Job, event: Iterated) -> RankingRow:
         white_box=_groups(event.white),
         black_box=None if event.black is None else _groups(event.black),
         presented=list(event.presented),
+        orders=_orders(event.orders) if len(event.orders) > 1 else None,
         fault=fault_of(event.verdict),
-        raw_reply=raw_of(event.verdict),
+        raw_reply=raw_of(event.orders[0].verdict if event.orders else event.verdict),
         why=dict(ranked.why) if ranked and ranked.why else None,
         teacher=storable(ranked.teacher) if ranked and ranked.teacher else None,
         training=_training(event.training) if event.training else None,
         loss=_loss(event),
     )
+
+
+def _orders(orders: Sequence[Order]) -> list[dict[str, Any]]:
+    return [
+        {
+            "presented": list(one.presented),
+            "black_box": None if one.black is None else _groups(one.black),
+            "fault": fault_of(one.verdict),
+            "raw_reply": raw_of(one.verdict),
+        }
+        for one in orders
+    ]
 
 
 def fault_of(verdict: Verdict | None) -> str | None:
@@ -223,6 +239,15 @@ def _learned(learned: Learned) -> dict[str, float]:
 
 def _share(part: float, rest: float) -> float:
     return part / (part + rest) if part + rest > 0 else 0.0
+
+
+def steadiness(event: Iterated) -> dict[str, float]:
+    """Name how alike the judge ranked in several orders; empty where there is nothing to compare.
+
+    It is told of skipped updates too: a judge that ranks by place alone ends in ties and skips.
+    """
+    found = position_consistency(event.orders)
+    return {} if found is None else {"judge/position_consistency": found}
 
 
 def measures(event: Iterated) -> dict[str, float]:

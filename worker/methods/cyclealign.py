@@ -8,7 +8,9 @@ Where the paper is silent or we depart from it:
 3. The belief is that of the weights that sampled; the update comes before the equality test.
 4. An agreement of two or more becomes a demonstration, re-indexed and shuffled.
 5. A ranking that cannot be read skips its update; the iteration counts.
-6. With `staleness` 1 the lanes are two cohorts: one is sampled, then the other, which the judge has
+6. A judge may be asked in several orders of presentation; their verdicts make one ranking, and the
+   first order's teacher response counts.
+7. With `staleness` 1 the lanes are two cohorts: one is sampled, then the other, which the judge has
    had a round's time to rank, is learnt from. `update: per_round` takes one step a round.
 """
 
@@ -21,6 +23,7 @@ from worker.cycle.demos import Dynamic
 from worker.cycle.events import Event, Iterated, Outcome, Phase, RoundEnded, StepEnded
 from worker.cycle.lanes import Lane, Progress, Sampled, from_state
 from worker.cycle.noise import with_noise
+from worker.cycle.orders import aggregated
 from worker.cycle.ports import Judge, Pending, Policy, SampleRequest, State
 from worker.cycle.seeds import permutation, sampling_seed
 from worker.cycle.turn import Turn, distinct, make_turn, place
@@ -55,13 +58,21 @@ class CycleConfig:
     dynamic: Dynamic = "agreement"
     belief: Literal["sampling", "scoring"] = "sampling"
     """Whether the belief is of the logits of sampling, or of a scoring pass before the updates."""
+    orders: int = 1
+    """Presentation orders of each question, but no more than it has candidates."""
     noise: float = 0.0
     """Share of the judge's rankings that give way to random orders: a degraded judge."""
     held_out_samples: int = 1
 
     def __post_init__(self) -> None:
         """Refuse numbers under which there is no cycle."""
-        least = {"iterations": 1, "candidates": 2, "concurrency": 1, "held_out_samples": 1}
+        least = {
+            "iterations": 1,
+            "candidates": 2,
+            "concurrency": 1,
+            "orders": 1,
+            "held_out_samples": 1,
+        }
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"{name} must be {bound} or more, not {getattr(self, name)}")
@@ -111,10 +122,10 @@ def cyclealign(
 
 @dataclass(frozen=True)
 class _Flight:
-    """A turn with its question on the way; `pending` is None where there is nothing to ask."""
+    """A turn with its questions on the way, one an order; none where there is nothing to ask."""
 
     turn: Turn
-    pending: Pending | None
+    pendings: tuple[Pending, ...]
 
 
 @dataclass(frozen=True)
@@ -187,8 +198,8 @@ class _Cycle:
         )
 
     def _asked(self, turn: Turn) -> _Flight:
-        asked = None if turn.question is None else self.judge.submit(turn.at, turn.question)
-        return _Flight(turn, asked)
+        questions = turn.questions(self.config.orders)
+        return _Flight(turn, tuple(self.judge.submit(turn.at, one) for one in questions))
 
     def _believed(self, flights: list[_Flight]) -> list[_Flight]:
         """Measure every belief under the weights that sampled, before anything is learnt."""
@@ -214,7 +225,7 @@ class _Cycle:
         if not flights:
             return ()
         yield Phase("judging")
-        self._verdict(flights[0])
+        self._verdicts(flights[0])
         yield Phase("learning")
         going_on: list[Lane] = []
         for iterated, turn in self._updated(flights):
@@ -242,17 +253,16 @@ class _Cycle:
         reads = self.judge.traits.reads_demonstrations
         dynamic = self.config.dynamic if reads else "none"
         seed, at = self.config.seed, flight.turn.at
-        verdict = with_noise(self._verdict(flight), self.config.noise, seed, at)
-        return judged(flight.turn, verdict, dynamic, seed)
+        orders = flight.turn.orders(self._verdicts(flight))
+        verdict = with_noise(aggregated(orders), self.config.noise, seed, at)
+        return replace(judged(flight.turn, verdict, dynamic, seed), orders=orders)
 
-    def _verdict(self, flight: _Flight) -> Verdict | None:
+    def _verdicts(self, flight: _Flight) -> list[Verdict]:
         """Wait for the judge, and use the time."""
-        if flight.pending is None:
-            return None
         alone = self.config.update == "per_prompt" and not flight.turn.wants_response
-        if alone and not flight.pending.done():
+        if alone and not all(one.done() for one in flight.pendings):
             self.policy.foresee(flight.turn.answers)
-        return flight.pending.result()
+        return [one.result() for one in flight.pendings]
 
 
 def _by_index(turn: Turn, means: Sequence[float]) -> dict[int, float]:

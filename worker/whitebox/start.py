@@ -1,13 +1,14 @@
 """The model as it was before training, which some objectives and the health figures compare with.
 
-Under adapters it is the same weights without them; with full tuning it is a copy, held beside the
-model: as much memory again.
+Under adapters it is the same weights without them, or with those that a checkpoint had; with full
+tuning it is a copy, held beside the model: as much memory again.
 """
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from worker.whitebox.adapters import at_start
 from worker.whitebox.score import Scorer
 from worker.whitebox.strips import Texts
 
@@ -27,7 +28,7 @@ class Start:
         """
         if self.copy is not None:
             return self.copy.values(texts)
-        with scorer.model.disable_adapter():
+        with at_start(scorer.model):
             return scorer.values(texts)
 
 

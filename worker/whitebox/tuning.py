@@ -2,11 +2,13 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
 
+from worker.whitebox.adapters import load_adapters
 from worker.whitebox.lora import use_lean_products
 
 
@@ -16,6 +18,8 @@ class LoraTuning:
 
     rank: int = 16
     alpha: float = 32.0
+    start: Path | None = None
+    """A folder with adapters in peft's format to begin with, of the same rank and alpha."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,14 @@ def tune(
 ) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
 
-    Adapters start as drawn from `seed`, and as no change: their second factor is zero. With
-    `checkpointing` training mode drops activations, and nothing else: all dropout is switched off.
-    With `merged` there is a second copy of the adapted weights to sample from, with `packed` there
-    are two of the frozen ones in the layouts that a CPU multiplies fastest. A fresh `head` is
-    trained as it is.
+    Adapters are those of a folder or start as drawn from `seed`, and as no change: their second
+    factor is zero. With `checkpointing` training mode drops activations, and nothing else: all
+    dropout is switched off. With `merged` there is a second copy of the adapted weights to sample
+    from, with `packed` there are two of the frozen ones in the layouts that a CPU multiplies
+    fastest. A fresh `head` is trained as it is.
+
+    Raises:
+        StateMismatch: the adapters in the folder are not of this model and rank.
     """
     if checkpointing:
         _switch_dropout_off(model)
@@ -70,6 +77,8 @@ def _with_adapters(
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
         torch.manual_seed(seed)
         tuned = get_peft_model(model, config)
+        if tuning.start is not None:
+            load_adapters(tuned, tuning.start)
     use_lean_products(tuned, sums=merged, packed=packed)
     if head is not None:
         getattr(tuned.get_base_model(), head).requires_grad_(requires_grad=True)

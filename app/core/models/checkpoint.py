@@ -1,6 +1,6 @@
 """Checkpoints: a row and its manifest make the bytes visible."""
 
-from sqlalchemy import CheckConstraint, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import CheckConstraint, Index, LargeBinary, UniqueConstraint, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.core.models.base import Base, Big, CreatedAt, Json, Owned
@@ -25,6 +25,7 @@ class Checkpoint(Owned, Base):
     attempt: Mapped[int]
     state: Mapped[str] = mapped_column(default="ready")
     final: Mapped[bool]
+    best: Mapped[bool] = mapped_column(server_default=false())
     manifest: Mapped[Json] = mapped_column(
         comment="files: name, bytes, sha256, role (weights, training_state, card), form"
     )
@@ -42,3 +43,4 @@ class ArtifactChunk(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
     data: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[CreatedAt]

@@ -5,6 +5,7 @@ import time
 import uuid
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+LETTERS = 26
 
 
 def uuid7() -> uuid.UUID:
@@ -19,5 +20,11 @@ def uuid7() -> uuid.UUID:
 def new_id(prefix: str) -> str:
     """Return e.g. `job_01jd...`: the prefix and 26 letters."""
     value = uuid7().int
-    letters = [ALPHABET[value >> 5 * place & 31] for place in reversed(range(26))]
+    letters = [ALPHABET[value >> 5 * place & 31] for place in reversed(range(LETTERS))]
     return f"{prefix}_{''.join(letters)}"
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether a text has the form of an id."""
+    head, _, tail = text.partition("_")
+    return head == prefix and len(tail) == LETTERS and set(tail) <= set(ALPHABET)

@@ -3,9 +3,10 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, SmallInteger, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.budget import new_budget
 from app.core.errors import Conflict
 from app.core.models.base import Base, Big, CreatedAt, Json, Moment, Owned
 
@@ -43,6 +44,8 @@ class Act(StrEnum):
     LOSE = "lose"
     """The lease ran out."""
     FAIL = "fail"
+    EXPIRE = "expire"
+    """The deadline has passed."""
 
 
 LEASED = (State.RUNNING, State.PAUSING, State.CANCELLING)
@@ -54,6 +57,7 @@ TRANSITIONS: dict[tuple[State, Act], State] = {
     (_S.QUEUED, _A.CANCEL): _S.CANCELLED,
     (_S.QUEUED, _A.PAUSE): _S.PAUSED,
     (_S.QUEUED, _A.CLAIM): _S.RUNNING,
+    (_S.QUEUED, _A.EXPIRE): _S.FAILED,
     (_S.RUNNING, _A.CANCEL): _S.CANCELLING,
     (_S.RUNNING, _A.PAUSE): _S.PAUSING,
     (_S.RUNNING, _A.FINISH): _S.SUCCEEDED,
@@ -61,6 +65,7 @@ TRANSITIONS: dict[tuple[State, Act], State] = {
     (_S.RUNNING, _A.RETRY_LATER): _S.QUEUED,
     (_S.RUNNING, _A.LOSE): _S.QUEUED,
     (_S.RUNNING, _A.FAIL): _S.FAILED,
+    (_S.RUNNING, _A.EXPIRE): _S.FAILED,
     (_S.PAUSING, _A.CANCEL): _S.CANCELLING,
     (_S.PAUSING, _A.FINISH): _S.SUCCEEDED,
     (_S.PAUSING, _A.STOP): _S.PAUSED,
@@ -68,14 +73,17 @@ TRANSITIONS: dict[tuple[State, Act], State] = {
     (_S.PAUSING, _A.RETRY_LATER): _S.PAUSED,
     (_S.PAUSING, _A.LOSE): _S.PAUSED,
     (_S.PAUSING, _A.FAIL): _S.FAILED,
+    (_S.PAUSING, _A.EXPIRE): _S.FAILED,
     (_S.PAUSED, _A.CANCEL): _S.CANCELLED,
     (_S.PAUSED, _A.RESUME): _S.QUEUED,
+    (_S.PAUSED, _A.EXPIRE): _S.FAILED,
     (_S.CANCELLING, _A.FINISH): _S.SUCCEEDED,
     (_S.CANCELLING, _A.STOP): _S.CANCELLED,
     (_S.CANCELLING, _A.GIVE_BACK): _S.CANCELLED,
     (_S.CANCELLING, _A.RETRY_LATER): _S.CANCELLED,
     (_S.CANCELLING, _A.LOSE): _S.CANCELLED,
     (_S.CANCELLING, _A.FAIL): _S.CANCELLED,
+    (_S.CANCELLING, _A.EXPIRE): _S.CANCELLED,
     (_S.FAILED, _A.RETRY): _S.QUEUED,
     (_S.CANCELLED, _A.RETRY): _S.QUEUED,
 }
@@ -139,6 +147,11 @@ class Job(Owned, Base):
             "lease_expires_at",
             postgresql_where=text(f"state IN ({_LEASED_SQL})"),
         ),
+        Index(
+            "ix_jobs_deadline",
+            "deadline_at",
+            postgresql_where=text("deadline_at IS NOT NULL AND finished_at IS NULL"),
+        ),
         CheckConstraint(f"state IN ({_STATES_SQL})", name="state"),
         CheckConstraint(
             f"(state IN ({_LEASED_SQL})) = "
@@ -150,6 +163,7 @@ class Job(Owned, Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str] = mapped_column(default=ALIGNMENT)
     parent_id: Mapped[str | None]
+    cloned_from: Mapped[str | None] = mapped_column(comment="the job whose spec it was made of")
     name: Mapped[str]
     state: Mapped[str] = mapped_column(default=State.QUEUED.value)
     phase: Mapped[str | None]
@@ -184,9 +198,9 @@ class Job(Owned, Base):
     result_checkpoint_id: Mapped[str | None]
     error: Mapped[Json | None]
 
-    budget_micros: Mapped[int | None] = mapped_column(BigInteger)
-    spent_micros: Mapped[Big] = mapped_column(default=0)
-    reserved_micros: Mapped[Big] = mapped_column(default=0)
+    budget: Mapped[Json] = mapped_column(
+        default=lambda: new_budget({}), comment="by unit: cap, spent, reserved"
+    )
 
     created_at: Mapped[CreatedAt]
     started_at: Mapped[Moment | None]

@@ -53,6 +53,9 @@ class RankingRow(Owned, Base):
     white_box: Mapped[list[Any]]
     black_box: Mapped[list[Any] | None]
     presented: Mapped[list[Any]]
+    orders: Mapped[list[Any] | None] = mapped_column(
+        comment="every presentation order with its verdict, where there were several"
+    )
     fault: Mapped[str | None]
     raw_reply: Mapped[str | None]
     why: Mapped[Json | None]
@@ -60,6 +63,12 @@ class RankingRow(Owned, Base):
     training: Mapped[Json | None] = mapped_column(comment="texts, groups and target of the loss")
     loss: Mapped[Json | None]
     created_at: Mapped[CreatedAt]
+
+    @property
+    def first_ranked(self) -> Json:
+        """What was `presented` and its `black_box` in the first order that the judge ranked."""
+        whole = {"presented": self.presented, "black_box": self.black_box}
+        return next((one for one in self.orders or () if one["black_box"]), whole)
 
 
 class AgreementRow(Owned, Base):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.core.spec.base import Label, Metadata, Seed, Spec
+from app.core.spec.budget import BudgetSpec, Deadline
 from app.core.spec.job import (
     CheckpointId,
     DatasetId,
@@ -120,5 +121,9 @@ class EvaluationSpec(Spec):
     pairwise: PairwiseSpec | None = None
     samples_per_prompt: int = Field(default=1, ge=1, le=16)
     generation: GenerationSpec = GenerationSpec()
+    budget: BudgetSpec = BudgetSpec()
+    deadline_at: Deadline | None = Field(
+        default=None, description="An evaluation that has not ended by then fails."
+    )
     seed: Seed = 0
     metadata: Metadata = Field(default_factory=dict)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from app.core.spec.base import Label, Metadata, Seed, Spec
+from app.core.spec.budget import BudgetSpec, Deadline
 from app.core.spec.health import HealthSpec
 from app.core.spec.method import MethodSpec
 
@@ -33,6 +34,11 @@ class ModelSpec(Spec):
     """The white box, by its name in the operator's catalogue."""
 
     name: EntryName
+    checkpoint: CheckpointId | None = Field(
+        default=None,
+        description="A checkpoint of any job on this model, whose weights are the start in place "
+        "of the catalogue's. The optimizer starts anew.",
+    )
     tuning: Annotated[Lora | Full, Field(discriminator="type")] = Lora()
     precision: Literal["float32", "bfloat16"] = "float32"
 
@@ -49,6 +55,19 @@ class JudgeSpec(Spec):
     def known_as(self) -> str:
         """What rows and messages call it."""
         return self.name or str(self.checkpoint)
+
+
+class JobJudgeSpec(JudgeSpec):
+    """The judge of a job, and how it is asked."""
+
+    orders: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Presentation orders in which `cyclealign` asks for each ranking: cyclic "
+        "shifts, whose verdicts are added up by Borda's count. At most `method.candidates`; where "
+        "equal responses leave fewer to rank, one for each of these.",
+    )
 
 
 class SampleSpec(Spec):
@@ -159,7 +178,7 @@ class OptimizerSpec(Spec):
 
 
 class CheckpointsSpec(Spec):
-    """How often a checkpoint is taken, and how many of the older ones are kept."""
+    """How often a checkpoint is taken, and how many are kept: the last `keep`, and the best one."""
 
     every_rounds: int = Field(default=10, ge=1, le=1_000_000)
     keep: int = Field(default=2, ge=1, le=1000)
@@ -173,7 +192,7 @@ class JobSpec(Spec):
         default=None, description="`paper` pins every value that CycleAlign's paper states."
     )
     model: ModelSpec
-    judge: JudgeSpec | None = Field(
+    judge: JobJudgeSpec | None = Field(
         default=None,
         description="Needed by `cyclealign`; of the other methods only to score held-out prompts.",
     )
@@ -190,5 +209,9 @@ class JobSpec(Spec):
     engine: EngineSpec = EngineSpec()
     checkpoints: CheckpointsSpec = CheckpointsSpec()
     health: HealthSpec = HealthSpec()
+    budget: BudgetSpec = BudgetSpec()
+    deadline_at: Deadline | None = Field(
+        default=None, description="A job that has not ended by then fails, with what it has kept."
+    )
     seed: Seed = 0
     metadata: Metadata = Field(default_factory=dict)

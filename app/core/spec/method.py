@@ -40,7 +40,8 @@ class CycleAlign(Spec):
         ge=0,
         le=1,
         description="Share of the judge's rankings that give way to random orders, to see what a "
-        "worse judge does; what is replaced follows from the seed.",
+        "worse judge does; what is replaced follows from the seed. With several of `judge.orders` "
+        "it is the ranking that they come to.",
     )
     belief: Literal["sampling", "scoring"] = Field(
         default="sampling",

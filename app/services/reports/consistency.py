@@ -52,7 +52,8 @@ def consistency_report(session: Session, evaluation: Job, judged: str) -> Consis
 
 def _rankings(session: Session, job_id: str, stage: str) -> dict[Place, list[Any] | None]:
     query = select(RankingRow).where(RankingRow.job_id == job_id, RankingRow.stage == stage)
-    return {(row.step, row.iteration): row.black_box for row in session.scalars(query)}
+    rows = session.scalars(query)
+    return {(row.step, row.iteration): row.first_ranked["black_box"] for row in rows}
 
 
 def _steadiness(

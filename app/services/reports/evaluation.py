@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app.core.models import ComparisonRow, DatasetRow, Job, JobPrompt, Response, ScoreRow, run_rows
@@ -17,6 +17,7 @@ from app.services.reports.consistency import Consistency, consistency_report
 from app.services.reports.given import GivenReport, given_report
 from app.services.reports.judge_quality import JudgeQuality, judge_quality
 from app.services.reports.people import People, people_report
+from app.services.start_rules import trained_by
 
 Place = tuple[int, int]
 """A prompt's step and a contestant's place."""
@@ -51,7 +52,7 @@ class ContestantReport:
     distinct_2: float | None
     given: GivenReport | None
     trained_on: int
-    """Prompts and given rows of this evaluation that it was itself trained on."""
+    """Prompts and given rows of this evaluation that its weights were trained on."""
 
 
 @dataclass(frozen=True)
@@ -166,14 +167,16 @@ def _contestant(
 
 
 def _trained_on(session: Session, job: Job, place: int) -> int:
-    """How many of its prompts also stand in the training rows of the contestant's job."""
+    """How many of its prompts also stand in the training rows of the contestant's jobs."""
     trained = job.resolved["contestants"][place].get("job_id")
     if trained is None:
         return 0
     digest = DIGEST.label("digest")
-    seen = run_rows(trained, ["align"], digest).order_by(None)
+    runs = trained_by(session.get_one(Job, trained))
+    seen = [run_rows(one, ["align"], digest).order_by(None) for one in runs]
     asked = run_rows(job.id, ["prompts", "given"], digest).order_by(None).subquery()
-    query = select(func.count()).select_from(asked).where(asked.c.digest.in_(seen))
+    trains = or_(*(asked.c.digest.in_(digests) for digests in seen))
+    query = select(func.count()).select_from(asked).where(trains)
     return session.scalar(query) or 0
 
 

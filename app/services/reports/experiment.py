@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.core.models import TERMINAL, Job, JudgeCall, State
+from app.core.models import Job, JudgeCall, State
 from app.services.contests import contest_ids, jobs_by_id, run_ids, start_label
 from app.services.reports.contest_rows import Contests, read_contests
 from app.services.reports.harness import Difference, harness_differences
@@ -151,7 +151,6 @@ def _row(
 
 def _run(session: Session, told: dict[str, Any], job: Job, judged: dict[str, str]) -> RunReport:
     cycle = job.resolved["method"]["type"] == "cyclealign"
-    ended = State(job.state) in TERMINAL and job.started_at and job.finished_at
     return RunReport(
         seed=told["seed"],
         job_id=job.id,
@@ -159,7 +158,7 @@ def _run(session: Session, told: dict[str, Any], job: Job, judged: dict[str, str
         status=job.state,
         reused=told["reused"],
         seconds=(job.finished_at - job.started_at).total_seconds()
-        if ended and job.finished_at and job.started_at
+        if job.finished_at and job.started_at
         else None,
         updates=job.update,
         judge_calls=_calls(session, job),

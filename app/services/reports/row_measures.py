@@ -13,7 +13,6 @@ from app.services.measures.wins import WORTH, Pair, length_controlled
 from app.services.reports.contest_rows import Contestant, Contests, Place
 
 Decided = Literal["better", "worse"]
-NOBODY = Contestant()
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ class Measures:
 
 def measure(contests: Contests, label: str, start: str | None) -> Measures:
     """Measure one row; `start` names the row that it is compared with."""
-    one = contests.contestants.get(label, NOBODY)
-    other = None if start is None else contests.contestants.get(start, NOBODY)
+    one = contests.contestants.get(label, Contestant())
+    other = None if start is None else contests.contestants.get(start, Contestant())
     return Measures(
         scores=[_scores(contests, label, one, other, scorer) for scorer in contests.scorers],
         verdicts=_verdicts(contests, label, one) if other and contests.compares else None,

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from app.core.models import Checkpoint
+from app.core.models import Checkpoint, Job
 from app.core.storage import DatabaseStore, Store
 from tests import factories
 
@@ -125,7 +125,36 @@ def test_a_corrupt_checkpoint_is_shown_and_not_sent(
     assert client.get(f"/v1/checkpoints/{broken.id}").json()["state"] == "corrupt"
     for rest in (f"/files/{WEIGHTS}", "/archive"):
         answer = client.get(f"/v1/checkpoints/{broken.id}{rest}")
-        assert (answer.status_code, answer.json()["code"]) == (503, "artifact_unavailable")
+        assert (answer.status_code, answer.json()["code"]) == (410, "checkpoint_corrupt")
+
+
+@pytest.mark.parametrize("rest", [f"/files/{WEIGHTS}", "/archive"])
+def test_bytes_that_changed_in_the_store_are_never_given_out_whole(
+    client: TestClient, engine: Engine, store: Store, job: Job, rest: str
+) -> None:
+    changed = factories.checkpoint(engine, store, FILES, job_id=job.id)
+    store.write(f"{changed.id}/{WEIGHTS}", [b"!" + DATA[1:]])
+
+    answer = client.get(f"/v1/checkpoints/{changed.id}{rest}")
+
+    assert len(answer.content) < int(answer.headers["content-length"])
+    assert DATA[1:] not in answer.content
+    assert client.get(f"/v1/checkpoints/{changed.id}").json()["state"] == "corrupt"
+    again = client.get(f"/v1/checkpoints/{changed.id}{rest}")
+    assert (again.status_code, again.json()["code"]) == (410, "checkpoint_corrupt")
+    [event] = client.get(f"/v1/jobs/{job.id}/events").json()["data"]
+    assert (event["type"], event["data"]["checkpoint_id"]) == ("checkpoint_corrupt", changed.id)
+
+
+@pytest.mark.parametrize("data", [DATA[:-1], b""])
+def test_a_file_that_is_cut_short_is_unavailable(
+    client: TestClient, checkpoint: Checkpoint, store: Store, path: str, data: bytes
+) -> None:
+    store.write(f"{checkpoint.id}/{WEIGHTS}", [data])
+
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "artifact_unavailable")
 
 
 def test_a_file_whose_bytes_are_lost_is_unavailable_before_the_first_byte(

@@ -127,6 +127,19 @@ def test_a_ranking_shows_its_prompt_responses_and_both_orders(
     assert shown["raw_reply"] == "[1, 0]"
     assert shown["loss"] == {"total": 1.5}
     assert (shown["outcome"], shown["update"]) == ("updated", 3)
+    assert shown["orders"] is None
+
+
+def test_a_ranking_shows_every_order_that_was_asked_about(
+    client: TestClient, engine: Engine, job: Job
+) -> None:
+    unread = {"presented": [1, 0], "black_box": None, "fault": "not_json", "raw_reply": "Hm."}
+    read = {"presented": [0, 1], "black_box": [[1], [0]], "fault": None, "raw_reply": "[1, 0]"}
+    factories.save(engine, factories.ranking(job, orders=[unread, read]))
+
+    [shown] = client.get(f"/v1/jobs/{job.id}/rankings").json()["data"]
+
+    assert shown["orders"] == [unread, read]
 
 
 def test_a_ranking_whose_prompt_is_gone_is_still_shown(

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.services.measures.rankings import match
 from worker.cycle.ranking import (
     flatten,
     from_scores,
@@ -14,6 +15,7 @@ from worker.cycle.ranking import (
     opposed_pairs,
     ordered_pairs,
     orders_a_pair,
+    pairs_alike,
     positions,
     relabel,
     same_order,
@@ -21,6 +23,7 @@ from worker.cycle.ranking import (
 from worker.cycle.types import Ranking
 
 SCORES = st.lists(st.integers(0, 3).map(float), min_size=2, max_size=5)
+SCORED_TWICE = st.lists(st.tuples(*[st.integers(0, 3).map(float)] * 2), min_size=2, max_size=5)
 
 
 def ranked(scores: list[float]) -> Ranking:
@@ -107,8 +110,25 @@ def test_kendall_tau_by_hand() -> None:
     assert kendall_tau(((0, 1), (2,)), strict((0, 1, 2))) == pytest.approx(2 / 3)
 
 
+def test_pairs_that_stand_alike_by_hand() -> None:
+    assert pairs_alike(strict((0, 1, 2)), strict((0, 1, 2))) == 1
+    assert pairs_alike(strict((0, 1, 2)), strict((2, 1, 0))) == 0
+    assert pairs_alike(strict((0, 1, 2)), strict((1, 0, 2))) == pytest.approx(2 / 3)
+    assert pairs_alike(((0, 1), (2,)), strict((0, 1, 2))) == pytest.approx(2.5 / 3)
+    assert pairs_alike(((0, 1), (2,)), ((0, 1), (2,))) == 1
+
+
+@given(SCORED_TWICE)
+def test_pairs_stand_alike_as_reports_measure_it(scores: list[tuple[float, float]]) -> None:
+    one, other = ([pair[side] for pair in scores] for side in range(2))
+    reported = match(ranked(one), dict(enumerate(other))).pairwise
+    assert pairs_alike(ranked(one), ranked(other)) == pytest.approx(reported)
+
+
 def test_rankings_of_other_ids_are_not_compared() -> None:
     with pytest.raises(ValueError, match="different ids"):
         same_order(((0,), (1,)), ((0,), (2,)))
     with pytest.raises(ValueError, match="two ids"):
         kendall_tau(((0,),), ((0,),))
+    with pytest.raises(ValueError, match="two ids"):
+        pairs_alike(((0,),), ((0,),))

@@ -1,0 +1,130 @@
+"""Many jobs in a row through one worker: `python -m tests.chaos.soak --jobs 50`; nothing grows."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
+from pathlib import Path
+from statistics import linear_regression
+
+import psutil
+from sqlalchemy import text
+
+from tests.chaos.deployment import Deployment, deployed
+from tests.chaos.promises import Promise, show
+from tests.stack.jobs import PROMPTS, small_job, upload_prompts
+from tests.stack.running import wait_for
+
+WARM = 5
+"""Jobs after which a process has all that it will ever need."""
+MOST_GROWTH = {"main_mb": 20.0, "pool_mb": 20.0, "main_files": 0, "pool_files": 0, "connections": 0}
+LOOKS = 5
+LOOK_SECONDS = 0.15
+MB = 1e6
+LEAST_POINTS = 2
+
+_CONNECTIONS = text(
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND backend_type = 'client backend' AND pid != pg_backend_pid()"
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a worker at rest takes: its main process, the pool's process, and the database's."""
+
+    main_mb: float
+    pool_mb: float
+    main_files: float
+    pool_files: float
+    connections: float
+
+
+@dataclass
+class Found:
+    """The sizes after each job, how the jobs ended, and how often the pool's process changed."""
+
+    sizes: list[Size]
+    statuses: list[str]
+    pools: set[int]
+
+
+def soak(deployment: Deployment, jobs: int) -> Found:
+    """Run so many jobs, one after the other, and measure after each."""
+    found = Found([], [], set())
+    dataset = upload_prompts(deployment.client, deployment.folder, PROMPTS[:1])
+    for seed in range(jobs):
+        spec = small_job(dataset, method={"iterations": 1}, seed=seed)
+        job_id = deployment.client.create_job(spec)["id"]
+        found.statuses.append(wait_for(deployment.client, job_id)["status"])
+        found.sizes.append(at_rest(deployment))
+        found.pools |= {process.pid for process in _pool(deployment)}
+    return found
+
+
+def at_rest(deployment: Deployment) -> Size:
+    """Measure once the runner is gone; the least of a few looks, since polling comes and goes."""
+    while deployment.runners():
+        time.sleep(LOOK_SECONDS)
+    looks = []
+    for _ in range(LOOKS):
+        time.sleep(LOOK_SECONDS)
+        looks.append(astuple(_measure(deployment)))
+    return Size(*(min(values) for values in zip(*looks, strict=True)))
+
+
+def promises(found: Found, warm: int = WARM) -> list[Promise]:
+    """Hold the growth after the first jobs against what is allowed."""
+    ended = [status for status in found.statuses if status == "succeeded"]
+    return [
+        Promise("jobs that succeeded", str(len(ended)), kept=ended == found.statuses),
+        Promise("pool processes, one after the other", str(len(found.pools))),
+        *(_flat(field.name, found.sizes[warm - 1 :]) for field in fields(Size)),
+    ]
+
+
+def _flat(name: str, sizes: Sequence[Size]) -> Promise:
+    """Nothing after the first of these sizes is larger by more than what is allowed."""
+    series = [float(getattr(size, name)) for size in sizes]
+    if len(series) < LEAST_POINTS:
+        return Promise(name, "nothing was measured", kept=False)
+    growth, bound = max(series) - series[0], MOST_GROWTH[name]
+    slope = linear_regression(range(len(series)), series).slope
+    told = f"{series[0]:.1f} to {series[-1]:.1f}, most {max(series):.1f}, {slope:+.3f} a job"
+    return Promise(name, f"{told}  (may grow by {bound:g})", growth <= bound)
+
+
+def _measure(deployment: Deployment) -> Size:
+    assert deployment.worker.process is not None
+    main = psutil.Process(deployment.worker.process.pid)
+    pool = _pool(deployment)
+    with deployment.engine.connect() as connection:
+        connections = connection.execute(_CONNECTIONS).scalar_one()
+    return Size(
+        main.memory_info().rss / MB,
+        sum(process.memory_info().rss for process in pool) / MB,
+        main.num_fds(),
+        sum(process.num_fds() for process in pool),
+        connections,
+    )
+
+
+def _pool(deployment: Deployment) -> list[psutil.Process]:
+    """The processes that the worker forked."""
+    assert deployment.worker.process is not None
+    return psutil.Process(deployment.worker.process.pid).children()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the jobs; return 1 if something grew."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=50)
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="ca-") as folder, deployed(Path(folder)) as deployment:
+        return show(promises(soak(deployment, asked.jobs)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
