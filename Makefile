@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# Each test keeps to about one core.
+TOGETHER := -n 2 --dist worksteal
 
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,14 +27,14 @@ up: .venv/.worker  ## start the whole stack here and keep it running
 	$(BIN)/cyclealign up
 
 test: .venv/.dev  ## run the tests, on an embedded PostgreSQL
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
 
 check: .venv/.dev  ## format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
 
 format: .venv/.dev  ## format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -5,6 +5,7 @@ run records. So it tells of the models just before it, which is the nearest that
 """
 
 from collections.abc import Sequence
+from math import fsum
 from typing import Any
 
 from sqlalchemy import func, select
@@ -28,14 +29,15 @@ def score_now(session: Session, job: Job) -> dict[str, Any] | None:
     )
     since = session.scalar(before)
     for name in MEASURES:
-        query = select(func.avg(Metric.value), func.count(Metric.value)).where(
+        query = select(Metric.value).where(
             Metric.job_id == job.id,
             Metric.name == name,
             Metric.round > (-1 if since is None else since),
         )
-        mean, count = session.execute(query).one()
-        if count:
-            return {"name": name, "mean": mean, "n": count}
+        values = [value for value in session.scalars(query) if value is not None]
+        if values:
+            # Summed exactly, so that it is the same in whatever order the rows lie.
+            return {"name": name, "mean": fsum(values) / len(values), "n": len(values)}
     return None
 
 

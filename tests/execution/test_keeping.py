@@ -92,6 +92,19 @@ def test_a_score_is_the_mean_over_the_rounds_since_the_checkpoint_before(
     assert run.kept() == {2: False, 5: True}
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_a_score_does_not_depend_on_the_order_in_which_rows_lie(
+    engine: Engine, folder: Path, order: tuple[int, ...]
+) -> None:
+    shares = (0.1, 0.2, 0.3)
+    run = Run(engine, folder, keep=1)
+    for place in order:
+        run.round(place, agreement_share=shares[place])
+    run.keep(max(order))
+    (row,) = run.rows()
+    assert row.metrics["score"]["mean"] == 0.6 / 3
+
+
 def test_a_judges_scores_tell_more_than_agreement_and_a_loss_is_better_lower(
     engine: Engine, folder: Path
 ) -> None:
