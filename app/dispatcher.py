@@ -24,6 +24,7 @@ from app.core.settings import Settings, get_settings
 from app.core.spec.catalogue import Catalogue
 from app.core.storage import Store, open_store
 from app.core.sweeping import LEASES, sweep
+from app.services import idempotency
 from app.services.catalogue import open_catalogue
 from app.services.contests import advance, waiting
 
@@ -156,7 +157,7 @@ def take_on(engine: Engine, catalogue: Catalogue) -> None:
 
 
 def clean(engine: Engine, settings: Settings) -> None:
-    """Reap lost leases and late jobs, remove delivered messages and rows of workers long gone."""
+    """Reap lost leases and late jobs, remove delivered messages, old answers, workers long gone."""
     lost = reap_all(engine, settings)
     with transaction(engine) as session:
         late = expire(session)
@@ -166,6 +167,7 @@ def clean(engine: Engine, settings: Settings) -> None:
     with transaction(engine) as session:
         gone = func.clock_timestamp() - FORGET_WORKERS
         session.execute(delete(WorkerRow).where(WorkerRow.seen_at < gone))
+        idempotency.forget_old(session)
 
 
 def reap_all(engine: Engine, settings: Settings) -> list[str]:

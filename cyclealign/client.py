@@ -1,8 +1,10 @@
 """A thin synchronous client: every method is one request, and answers are the service's JSON."""
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,6 +17,8 @@ from cyclealign.errors import ApiError, Unreachable
 
 Json = dict[str, Any]
 PAGE = 100
+WAITS = (0.2, 0.5, 1.0)
+"""Seconds after which a request is sent again that got no answer."""
 ENDED = frozenset({"succeeded", "failed", "cancelled"})
 """Statuses that a job leaves only if it is asked to."""
 
@@ -69,9 +73,13 @@ class Client:
         """Iterate over everything wrong with a dataset, line by line."""
         return self.pages(f"/v1/datasets/{dataset_id}/issues")
 
-    def create_job(self, spec: Mapping[str, Any]) -> Json:
-        """Submit a job; the answer's `resolved` holds what every default became."""
-        return _object(self._ask("POST", "/v1/jobs", json=dict(spec)))
+    def create_job(self, spec: Mapping[str, Any], *, key: str | None = None) -> Json:
+        """Submit a job; the answer's `resolved` holds what every default became.
+
+        Sent again under the same `key` within a day, it is the same job. Like all that submit, it
+        asks again by itself where an answer got lost on the way.
+        """
+        return self._submit("/v1/jobs", spec, key)
 
     def clone_job(
         self,
@@ -79,20 +87,21 @@ class Client:
         overrides: Mapping[str, Any] | None = None,
         *,
         checkpoint: str | None = None,
+        key: str | None = None,
     ) -> Json:
         """Submit a job with another one's spec and some new values, perhaps from a checkpoint."""
         asked: Json = {"overrides": dict(overrides or {})}
         if checkpoint is not None:
             asked["from"] = {"checkpoint": checkpoint}
-        return _object(self._ask("POST", f"/v1/jobs/{job_id}/clone", json=asked))
+        return self._submit(f"/v1/jobs/{job_id}/clone", asked, key)
 
-    def create_evaluation(self, spec: Mapping[str, Any]) -> Json:
+    def create_evaluation(self, spec: Mapping[str, Any], *, key: str | None = None) -> Json:
         """Submit an evaluation; it is a job, and is watched like one."""
-        return _object(self._ask("POST", "/v1/evaluations", json=dict(spec)))
+        return self._submit("/v1/evaluations", spec, key)
 
-    def create_experiment(self, spec: Mapping[str, Any]) -> Json:
+    def create_experiment(self, spec: Mapping[str, Any], *, key: str | None = None) -> Json:
         """Submit an experiment; runs that are already there are not run again."""
-        return _object(self._ask("POST", "/v1/experiments", json=dict(spec)))
+        return self._submit("/v1/experiments", spec, key)
 
     def report(self, job_id: str) -> Json:
         """Return what an evaluation, an experiment or a reward model has found so far."""
@@ -208,6 +217,17 @@ class Client:
                 answer.read()
                 raise _problem(answer)
             yield answer
+
+    def _submit(self, path: str, asked: Mapping[str, Any], key: str | None) -> Json:
+        """Make one new thing, however often this has to be asked."""
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        ask = partial(self._ask, "POST", path, json=dict(asked), headers=headers)
+        for wait in WAITS:
+            try:
+                return _object(ask())
+            except Unreachable:
+                time.sleep(wait)
+        return _object(ask())
 
     def _ask(self, method: str, path: str, **request: Any) -> httpx2.Response:
         with _reachable():

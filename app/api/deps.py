@@ -22,7 +22,13 @@ METADATA = "metadata[key]"
 
 
 def get_session(request: Request) -> Iterator[Session]:
-    """One transaction a request; with the scope `function` it commits before the answer."""
+    """One transaction a request; with the scope `function` it commits before the answer.
+
+    A request with an Idempotency-Key brings its own, in which its answer is kept as well.
+    """
+    if (begun := getattr(request.state, "session", None)) is not None:
+        yield begun
+        return
     with transaction(request.app.state.engine) as session:
         yield session
 

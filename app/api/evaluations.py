@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 
 from app.api.deps import CatalogueDep, SessionDep, WorkspaceDep, only_declared_parameters
 from app.api.examples_evaluations import EVALUATION_REQUESTS, VOTE_REQUESTS
+from app.api.idempotency import OnceRoute
 from app.api.jobs import JobId
 from app.api.schemas_jobs import JobOut, job_out
 from app.api.schemas_reports import BallotOut, VoteOut
@@ -14,7 +15,10 @@ from app.core.spec.evaluation import EvaluationSpec, Rater, VoteSpec
 from app.services import evaluations, votes
 
 router = APIRouter(
-    prefix="/v1/evaluations", tags=["jobs"], dependencies=[Depends(only_declared_parameters)]
+    prefix="/v1/evaluations",
+    tags=["jobs"],
+    dependencies=[Depends(only_declared_parameters)],
+    route_class=OnceRoute,
 )
 
 

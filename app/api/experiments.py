@@ -6,13 +6,17 @@ from fastapi import APIRouter, Body, Depends, Response
 
 from app.api.deps import CatalogueDep, SessionDep, WorkspaceDep, only_declared_parameters
 from app.api.examples_experiments import EXPERIMENT_REQUESTS
+from app.api.idempotency import OnceRoute
 from app.api.schemas_jobs import JobOut, job_out
 from app.core.lease import clock
 from app.core.spec.experiment import ExperimentSpec
 from app.services import experiments
 
 router = APIRouter(
-    prefix="/v1/experiments", tags=["jobs"], dependencies=[Depends(only_declared_parameters)]
+    prefix="/v1/experiments",
+    tags=["jobs"],
+    dependencies=[Depends(only_declared_parameters)],
+    route_class=OnceRoute,
 )
 
 

@@ -17,6 +17,7 @@ from app.api.deps import (
 )
 from app.api.examples import CLONE_REQUESTS, JOB_CHANGES, JOB_REQUESTS
 from app.api.examples_runs import JOB_ID
+from app.api.idempotency import OnceRoute
 from app.api.pages import Page, PageDep, page_of
 from app.api.schemas_jobs import JobOut, job_out
 from app.core.errors import FaultAt, Invalid
@@ -29,7 +30,10 @@ from app.core.spec.job import JobSpec
 from app.services import changing, clones, jobs
 
 router = APIRouter(
-    prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(only_declared_parameters)]
+    prefix="/v1/jobs",
+    tags=["jobs"],
+    dependencies=[Depends(only_declared_parameters)],
+    route_class=OnceRoute,
 )
 
 JobId = Annotated[str, Path(description="The job's id.", examples=[JOB_ID])]

@@ -38,6 +38,7 @@ STATUS_OF_CODE = {
     "malformed_multipart": 400,
     "too_many_parts": 400,
     "duplicate_part": 400,
+    "invalid_idempotency_key": 400,
     "request_timeout": 408,
     "gone": 410,
     "checkpoint_corrupt": 410,
@@ -45,6 +46,8 @@ STATUS_OF_CODE = {
 """Codes whose status is finer than their category's."""
 
 RETRY_SECONDS = "5"
+PASSING = {"request_in_progress"}
+"""Codes that say, as a 503 does, that the same request may do later."""
 
 
 class ProblemResponse(JSONResponse):
@@ -105,7 +108,8 @@ def problem(
         "errors": list(errors),
         "error": _openai(status, code, detail, errors),
     }
-    extra = {"Retry-After": RETRY_SECONDS} if status == 503 else {}  # noqa: PLR2004  # HTTP's
+    passes = status == 503 or code in PASSING  # noqa: PLR2004  # HTTP's
+    extra = {"Retry-After": RETRY_SECONDS} if passes else {}
     return ProblemResponse(body, status, {**extra, **(headers or {})})
 
 

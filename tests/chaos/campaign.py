@@ -113,7 +113,11 @@ def _disturbed(
 ) -> Outcome:
     started = time.monotonic()
     posts = len(faults.stage.judge.posts)
-    ids = [caller.ask(partial(caller.client.create_job, spec))["id"] for spec in specs]
+    create = caller.client.create_job
+    ids = [
+        caller.ask(partial(create, spec, key=f"of seed {number}"))["id"]
+        for number, spec in enumerate(specs)
+    ]
     _disturb(faults, campaign, caller, ids)
     ended = _wait(caller, ids, started + campaign.limit_seconds)
     outcome = Outcome({"faults": dict(sorted(faults.done.items()))})
@@ -135,6 +139,9 @@ def _judge_jobs(
     done = {job["id"] for job in ended if job["status"] == "succeeded"}
     other = sum(one in done and _differ(caller, one, same) for one, same in pairs)
     outcome.promise("results that differ", other, holds=other == 0)
+    there = len(caller.ask(lambda: list(caller.client.jobs())))
+    others = there - len(ended) - len(wanted)
+    outcome.promise("jobs that nobody submitted", others, holds=others == 0)
     twice = sum(_steps_twice(caller, job_id) for job_id in done)
     outcome.promise("steps recorded twice", twice, holds=twice == 0)
     outcome.facts["attempts"] = sum(job["attempt"] for job in ended)

@@ -28,6 +28,10 @@ class Content:
     ignores_ranges: bool = False
     posted: list[tuple[str, Any]] = field(default_factory=list)
     """The path and body of each post; it is answered with a queued job."""
+    keys: list[str | None] = field(default_factory=list)
+    """The Idempotency-Key of each post."""
+    lose_answers: int = 0
+    """How many of the next posts are not answered."""
     job_states: list[str] = field(default_factory=list)
     """The states that a job goes through, one a look."""
     ranges: list[str | None] = field(default_factory=list)
@@ -91,6 +95,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.content.posted.append((self.path, json.loads(body)))
+        self.content.keys.append(self.headers["Idempotency-Key"])
+        if self.content.lose_answers > 0:
+            self.content.lose_answers -= 1
+            self.close_connection = True
+            return
         self._json({"id": "job_2", "status": "queued"})
 
     def _job(self, job: str) -> None:

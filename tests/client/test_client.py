@@ -64,6 +64,21 @@ def test_a_port_without_a_service_is_unreachable() -> None:
             client.job("job_1")
 
 
+def test_what_gets_no_answer_is_submitted_again_under_its_key() -> None:
+    with serving(Content({}, lose_answers=2)) as server, Client(server.url) as client:
+        client.create_job({"seed": 1})
+        client.clone_job("job_1")
+        client.create_job({"seed": 2}, key="mine")
+    assert [path for path, _ in server.posted] == 3 * ["/v1/jobs"] + [
+        "/v1/jobs/job_1/clone",
+        "/v1/jobs",
+    ]
+    first, *_ = server.keys
+    assert server.keys[:3] == [first] * 3
+    assert first not in server.keys[3:]
+    assert server.keys[4] == "mine"
+
+
 def test_watching_ends_with_the_job() -> None:
     content = Content({}, job_states=["queued", "running", "running", "failed"])
     with serving(content) as server, Client(server.url) as client:

@@ -3,6 +3,7 @@
 from app.core.models.base import DEFAULT_WORKSPACE, Base
 from app.core.models.checkpoint import ArtifactChunk, Checkpoint
 from app.core.models.dataset import Dataset, DatasetIssue, DatasetRow
+from app.core.models.idempotency import AnsweredRequest
 from app.core.models.ids import new_id
 from app.core.models.job import (
     ALIGNMENT,
@@ -45,6 +46,7 @@ __all__ = [
     "TERMINAL",
     "Act",
     "AgreementRow",
+    "AnsweredRequest",
     "ArtifactChunk",
     "Attempt",
     "Base",
