@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.models import LEASED, Act, State
+from app.core.patience import OUT_OF_MEMORY
 from worker.cycle.canonical import storable
 
 DONE, STOPPED, FENCED, RETRY, FINAL = 0, 10, 12, 20, 21
 PAUSE = signal.SIGUSR1
 """Asks a runner to keep the round that ends next and to stop there."""
 MAX_DETAIL = 4000
+LEANER = (
+    "A clone needs less with a smaller `method.concurrency`, `engine.batch_tokens` or "
+    "`generation.max_new_tokens`, with `engine.checkpointing`, or with LoRA."
+)
+KILLED_FOR_MEMORY = f"The worker's memory was full, and the system killed the runner. {LEANER}"
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,16 @@ class Ending:
         return Act.GIVE_BACK if self.act is Act.STOP and not asked else self.act
 
 
-def ending_of(code: int, last_words: bytes, *, asked: bool) -> Ending | None:
+def ending_of(
+    code: int, last_words: bytes, *, asked: bool, oom_killed: bool = False
+) -> Ending | None:
     """Read the exit code (negative: a signal) of a runner; None if there is nothing to settle.
 
     Args:
         code: As `subprocess` returns it.
         last_words: The last line of standard output.
         asked: Whether the supervisor had asked the runner to stop or killed it for not stopping.
+        oom_killed: Whether the kernel killed something for want of memory meanwhile.
     """
     if code == FENCED:
         return None
@@ -46,6 +55,8 @@ def ending_of(code: int, last_words: bytes, *, asked: bool) -> Ending | None:
     if code in {RETRY, FINAL}:
         error = _said(last_words)
         return Ending(Act.RETRY_LATER if code == RETRY else Act.FAIL, error, error["code"])
+    if oom_killed and -code == signal.SIGKILL:
+        return Ending(Act.RETRY_LATER, _error(OUT_OF_MEMORY, KILLED_FOR_MEMORY), OUT_OF_MEMORY)
     return Ending(Act.RETRY_LATER, _error("worker_lost", _death(code)), "worker_lost")
 
 
@@ -66,8 +77,7 @@ def _death(code: int) -> str:
     if code >= 0:
         return f"The runner ended with the unknown exit code {code}."
     name = signal.strsignal(-code) or "unknown"
-    hint = " Perhaps the machine ran out of memory." if -code == signal.SIGKILL else ""
-    return f"The runner was ended by signal {-code} ({name}).{hint}"
+    return f"The runner was ended by signal {-code} ({name})."
 
 
 def _said(last_words: bytes) -> dict[str, Any]:

@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable
 
+import torch
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app.core.errors import BudgetReached, Fenced, Unavailable
 from app.core.logging import get_logger
-from app.core.patience import CHECKPOINT_CORRUPT
+from app.core.patience import CHECKPOINT_CORRUPT, OUT_OF_MEMORY
 from app.core.room import is_full, no_room
 from worker.blackbox.failures import AskFailure, CredentialRejected, QuotaExhausted
-from worker.ending import FENCED, FINAL, RETRY, STOPPED
+from worker.ending import FENCED, FINAL, LEANER, RETRY, STOPPED
 from worker.ledger.fetching import CheckpointGone, CorruptCheckpoint
 from worker.rank import RankLost
 from worker.whitebox.errors import Interrupted, WhiteBoxError
@@ -70,6 +71,8 @@ def explain(error: Exception) -> tuple[int, str, str]:
 def _unforeseen(error: Exception, detail: str) -> tuple[str, str]:
     if is_full(error):
         error = no_room(_place_of(error))
+    if lacks_memory(error):
+        return OUT_OF_MEMORY, f"{detail.splitlines()[0]} {LEANER}"
     match error:
         case Unavailable():
             return error.code, error.detail
@@ -77,6 +80,12 @@ def _unforeseen(error: Exception, detail: str) -> tuple[str, str]:
             return "unavailable", detail.splitlines()[0]
         case _:
             return "internal_error", f"{type(error).__name__}: {detail}"
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether a tensor or anything else found no room in memory."""
+    on_cpu = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return on_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def _place_of(error: Exception) -> str:

@@ -20,7 +20,7 @@ from app.core.db import transaction
 from app.core.lease import OUTCOMES, Beat, Lease, beat, fence, move, peek
 from app.core.logging import get_logger
 from app.core.models import Act, Attempt, State
-from app.core.process import kill_group
+from app.core.process import kill_group, oom_kills
 from app.core.settings import Settings
 from worker.ending import PAUSE, Ending, budget_reached, ending_of, stalled
 
@@ -45,6 +45,7 @@ class Watch:
     lease: Lease
     process: Popen[bytes]
     began: float = 0.0
+    oom_kills: int = 0
     stop_at: float = inf
     """When a runner that was asked to pause is asked to stop, whatever is lost by that."""
     kill_at: float = inf
@@ -55,7 +56,7 @@ class Watch:
 
     def until_end(self) -> Ending | None:
         """Watch the runner until it ends or must be ended; None if there is nothing to settle."""
-        self.began = time.monotonic()
+        self.began, self.oom_kills = time.monotonic(), oom_kills()
         output = _LastLine(self.process)
         output.start()
         self._hand_over()
@@ -81,7 +82,8 @@ class Watch:
     def _end_of(self, code: int, output: "_LastLine") -> Ending | None:
         kill_group(self.process)
         output.join(1)
-        return ending_of(code, output.line, asked=self.pausing or self.kill_at < inf)
+        asked, starved = self.pausing or self.kill_at < inf, oom_kills() > self.oom_kills
+        return ending_of(code, output.line, asked=asked, oom_killed=starved)
 
     def _look(self, now: float) -> "_Verdict | None":
         if self.draining():

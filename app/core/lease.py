@@ -25,9 +25,8 @@ from app.core.models import (
     log_event,
     next_jobs,
 )
-from app.core.patience import counts, wait_seconds
+from app.core.patience import counts, most_failures, wait_seconds
 from app.core.rewind import rewind
-from app.core.settings import get_settings
 from app.core.spec.budget import MICROS
 
 LEASED_VALUES = tuple(state.value for state in LEASED)
@@ -166,12 +165,13 @@ def settle(
 ) -> State:
     """End the attempt as its owner and return the state that follows; raises `Fenced`.
 
-    `RETRY_LATER` becomes `FAIL` at the `max_failures`-th own error in a row without progress.
+    `RETRY_LATER` becomes `FAIL` at the `max_failures`-th own error in a row without progress, at
+    the second one if that is a lack of memory.
     """
     job = fence(session, lease)
     if act is Act.RETRY_LATER and counts(error):
         job.failures += 1
-        act = Act.FAIL if job.failures >= get_settings().max_failures else act
+        act = Act.FAIL if job.failures >= most_failures(error) else act
     wait = timedelta(seconds=wait_seconds(error, run_after_seconds))
     return release(session, job, act, actor=lease.owner, reason=reason, error=error, wait=wait)
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import IO
 
 PR_SET_PDEATHSIG = 1
+OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
+"""Where Linux counts what it killed for want of memory: of this container, of the machine."""
 KILLED_SECONDS = 10
 """A killed process is gone in less, unless it hangs in the kernel."""
 
@@ -37,6 +39,16 @@ def die_with_parent(expected_parent_pid: int) -> None:
 def tied(command: Sequence[str]) -> list[str]:
     """Wrap a command so that it dies with this process."""
     return [sys.executable, "-m", __name__, str(os.getpid()), *command]
+
+
+def oom_kills(counters: Sequence[Path] = OOM_COUNTERS) -> int:
+    """Return how many processes the kernel has killed here for want of memory; 0 if unknown."""
+    for path in counters:
+        lines = path.read_text().splitlines() if path.exists() else []
+        for name, _, count in (line.partition(" ") for line in lines):
+            if name == "oom_kill":
+                return int(count)
+    return 0
 
 
 def start_group(
