@@ -20,9 +20,14 @@ def as_html(report: ExperimentReport) -> str:
     pages.filters |= {"interval": interval, "figure": figure}
     return pages.get_template("experiment.html").render(
         report=report,
+        judges=sorted({one.scorer for row in report.rows for run in row.runs for one in run.judge}),
         subsets=sorted({name for row in report.rows for s in row.scores for name in s.subsets}),
         figures=[
             *((f"Gain by {scorer}", plots.gains(report, scorer)) for scorer in report.scorers),
+            *(
+                (f"{scorer} over N (the paper's Figure 6)", plots.by_iterations(report, scorer))
+                for scorer in report.scorers
+            ),
             ("Agreement over the run (the paper's Figure 4)", plots.agreement(report)),
             ("The judge beside the first scorer (Figures 3 and 5)", plots.judge_accuracy(report)),
         ],

@@ -1,7 +1,9 @@
 """The figures of an experiment's report, as SVG that stands in a page by itself."""
 
 import io
+import json
 from collections.abc import Callable, Sequence
+from math import nan
 
 from matplotlib.figure import Figure
 
@@ -32,7 +34,7 @@ def gains(report: ExperimentReport, scorer: str) -> str | None:
     axes.set_yticks(range(len(found)), [label for label, _, _ in found])
     axes.invert_yaxis()
     axes.set_xlabel(f"gain over the start model, {scorer} times 100, 95 %")
-    axes.legend(loc="best", fontsize="small")
+    figure.legend(loc="outside lower right", ncols=2, fontsize="small")
     return _svg(figure)
 
 
@@ -41,6 +43,49 @@ def _interval(axes: object, place: float, found: Estimate, colour: str, label: s
         return
     reach = [[found.value - found.low], [found.high - found.value]]
     axes.errorbar(found.value, place, xerr=reach, fmt="o", color=colour, label=label)  # type: ignore[attr-defined]  # matplotlib is untyped here
+
+
+def by_iterations(report: ExperimentReport, scorer: str) -> str | None:
+    """Scores over N, of rows that differ in nothing else: the paper's Figure 6."""
+    lines = [rows for rows in _alike(report.rows) if len(rows) > 1]
+    if not lines:
+        return None
+    figure = Figure((INCHES[0] / 2, INCHES[1]), layout="constrained")
+    axes = figure.subplots()
+    for rows in lines:
+        totals = [_total(row, scorer) for row in rows]
+        axes.plot(list(map(_iterations, rows)), totals, marker=".", label=_common(rows))
+    axes.set(xlabel="N", ylabel=f"{scorer} times 100", xticks=sorted(map(_iterations, lines[0])))
+    if len(lines) > 1:
+        axes.legend(fontsize="x-small")
+    return _svg(figure)
+
+
+def _alike(rows: Sequence[RowReport]) -> list[list[RowReport]]:
+    """Rows of the cycle that are scored, grouped by all that they are but N; by N in each."""
+    cycles = [row for row in rows if row.scores and _iterations(row)]
+    groups: dict[str, list[RowReport]] = {}
+    for row in sorted(cycles, key=_iterations):
+        same = row.config | {"name": "", "method": row.config["method"] | {"iterations": 0}}
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(row)
+    return list(groups.values())
+
+
+def _total(row: RowReport, scorer: str) -> float:
+    """Return NaN, which leaves a gap, where nothing was scored."""
+    found = (one.total.value for one in row.scores if one.scorer == scorer)
+    value = next(found, None)
+    return nan if value is None else value
+
+
+def _iterations(row: RowReport) -> int:
+    found: int = row.config.get("method", {}).get("iterations", 0)
+    return found
+
+
+def _common(rows: Sequence[RowReport]) -> str:
+    shared = set.intersection(*(set(row.values.items()) for row in rows))
+    return ", ".join(label for axis, label in rows[0].values.items() if (axis, label) in shared)
 
 
 def agreement(report: ExperimentReport) -> str | None:
@@ -82,6 +127,8 @@ def judge_accuracy(report: ExperimentReport) -> str | None:
     for label, judges in found:
         left.plot(*_accuracies(judges, lambda one: one.by_iteration), marker=".", label=label)
         right.plot(*_accuracies(judges, lambda one: one.over_steps), marker=".")
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     left.set(xlabel="iteration", ylabel="pairs ordered alike")
     right.set(xlabel="part of the run")
     left.legend(fontsize="x-small")

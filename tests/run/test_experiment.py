@@ -154,7 +154,9 @@ def check_pages(report: ExperimentReport) -> None:
     assert len(lines) == 1 + 3
     assert lines[2].startswith(f"2,rubric,2,{report.rows[1].scores[0].total.value}")
     page = as_html(report)
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
+    for part in ("Figure 4", "Figures 3 and 5", "Figure 6", "Table 4"):
+        assert part in page
     assert "src=" not in page
     assert "<link" not in page
 

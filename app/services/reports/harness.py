@@ -34,7 +34,7 @@ def harness_differences(resolved: dict[str, Any], experiment: dict[str, Any]) ->
         Difference("learning rate", str(resolved["optimizer"]["lr"]), "5e-05"),
         Difference("tuning", tuning["type"], "not stated"),
         Difference("most tokens of a response", str(_tokens(resolved)), "512 with the prompt"),
-        Difference("runs of a row", f"{len(experiment['seeds'])} seeds", "1, without intervals"),
+        Difference("seeds of a row", str(len(experiment["seeds"])), "1, without intervals"),
         *_evaluation(experiment),
     ]
     return [one for one in found if one.here != one.paper]
