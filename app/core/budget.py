@@ -13,6 +13,13 @@ from app.core.errors import BudgetReached
 COST, TOKENS, CALLS, COMPUTE = "judge_cost_micros", "judge_tokens", "judge_calls", "compute_micros"
 UNITS = (COST, TOKENS, CALLS, COMPUTE)
 
+RAISED = "budget_raised"
+"""The error of a job that still pauses for its budget, and goes on by itself after that."""
+USED_UP = {
+    "code": BudgetReached.default_code,
+    "detail": "The raised budget was used up before the job had paused. Raise it to go on.",
+}
+
 Budget = Mapping[str, Mapping[str, Any]]
 Amounts = Mapping[str, int]
 
@@ -58,6 +65,11 @@ def left(budget: Budget, unit: str) -> int | None:
     """Return what is neither spent nor reserved; None where nothing binds."""
     line = budget[unit]
     return None if line["cap"] is None else int(line["cap"] - line["spent"] - line["reserved"])
+
+
+def has_room(budget: Budget) -> bool:
+    """Whether every unit has something left."""
+    return all((rest := left(budget, unit)) is None or rest > 0 for unit in UNITS)
 
 
 def _reached(unit: str, line: Mapping[str, Any], wanted: int) -> BudgetReached:

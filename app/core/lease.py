@@ -268,6 +268,8 @@ def release(
     )
     if error is not None and state is not State.CANCELLED:
         job.error = error
+    if state is State.PAUSED and (job.error or {}).get("code") == budgets.RAISED:
+        state = _paused_and_raised(session, job, actor)
     if state is not State.FAILED:
         job.phase = None
     if state is State.QUEUED:
@@ -275,6 +277,15 @@ def release(
         job.nudged_at = None
     session.flush()
     return state
+
+
+def _paused_and_raised(session: Session, job: Job, actor: str) -> State:
+    """Go on with a budget that was raised meanwhile, unless that is used up as well."""
+    if not budgets.has_room(job.budget):
+        job.error = budgets.USED_UP
+        return State.PAUSED
+    job.error = None
+    return move(session, job, Act.RESUME, actor=actor, reason="the budget was raised")
 
 
 def _took(job: Job, attempt: Attempt, now: datetime) -> int:

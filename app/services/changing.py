@@ -2,7 +2,8 @@
 
 from sqlalchemy.orm import Session
 
-from app.core.budget import UNITS, left, recapped
+from app.core import budget as budgets
+from app.core.errors import BudgetReached
 from app.core.lease import clock
 from app.core.models import Job, State, log_event
 from app.core.spec.change import JobChange
@@ -28,7 +29,7 @@ def change(session: Session, workspace: str, job_id: str, wanted: JobChange) -> 
         message = f"The user changed: {', '.join(told)}."
         session.add(log_event(job, "changed", message, changed=told))
     if _may_go_on(job):
-        jobs.resume(session, workspace, job_id)
+        _let_go_on(session, workspace, job)
     session.flush()
     return job
 
@@ -41,12 +42,20 @@ def _apply(job: Job, wanted: JobChange, fields: set[str]) -> None:
     if "deadline_at" in fields:
         job.deadline_at = wanted.deadline_at
     if "budget" in fields and wanted.budget is not None:
-        job.budget = recapped(job.budget, wanted.budget.caps())
+        job.budget = budgets.recapped(job.budget, wanted.budget.caps())
 
 
 def _may_go_on(job: Job) -> bool:
     """Whether nothing but its budget had paused it, and every unit has something left now."""
     stopped_by = (job.error or {}).get("code")
-    if State(job.state) is not State.PAUSED or stopped_by != "budget_reached":
-        return False
-    return all((rest := left(job.budget, unit)) is None or rest > 0 for unit in UNITS)
+    return stopped_by == BudgetReached.default_code and budgets.has_room(job.budget)
+
+
+def _let_go_on(session: Session, workspace: str, job: Job) -> None:
+    """Queue it; one that is still pausing first keeps the round that it is in."""
+    match State(job.state):
+        case State.PAUSED:
+            jobs.resume(session, workspace, job.id)
+        case State.PAUSING:
+            detail = "The budget was raised: the job goes on as soon as it has paused."
+            job.error = {"code": budgets.RAISED, "detail": detail}

@@ -4,11 +4,15 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from app.core import budget as budgets
+from app.core.db import transaction
+from app.core.lease import fence, move
+from app.core.models import Act
 from tests import factories
 from tests.api.asking import faults, spec, submit
+from tests.execution.leasing import claimed, settled
 
 REACHED = {"code": "budget_reached", "detail": "The next call may take 1 of judge_calls."}
 
@@ -81,3 +85,27 @@ def test_only_a_job_that_its_budget_paused_goes_on_when_it_is_raised(
     wanted = {"budget": {"max_judge_calls": calls}}
     shown = client.patch(f"/v1/jobs/{job.id}", json=wanted).json()
     assert (shown["status"], shown["budget"]["judge_calls"]["cap"]) == (state, calls)
+
+
+@pytest.mark.parametrize(("seconds", "state"), [(120, "queued"), (61, "paused")])
+def test_a_job_that_still_pauses_for_its_budget_goes_on_after_that(
+    client: TestClient, engine: Engine, dataset: str, seconds: int, state: str
+) -> None:
+    """Its round takes 90 seconds more than the 60 that it had: not every raise is enough."""
+    job_id = submit(client, dataset, budget={"max_compute_seconds": 60})["id"]
+    lease = claimed(engine)
+    with transaction(engine) as session:
+        job = fence(session, lease)
+        move(session, job, Act.PAUSE, actor="worker", reason="budget_reached", error=REACHED)
+        job.error = REACHED
+    raised = client.patch(
+        f"/v1/jobs/{job_id}", json={"budget": {"max_compute_seconds": seconds}}
+    ).json()
+    assert (raised["status"], raised["error"]["code"]) == ("pausing", "budget_raised")
+    ago = "started_at = started_at - interval '90 seconds'"
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE attempts SET {ago}"))
+    settled(engine, lease, Act.STOP)
+    shown = client.get(f"/v1/jobs/{job_id}").json()
+    assert shown["status"] == state
+    assert shown["error"] == (None if state == "queued" else budgets.USED_UP)
