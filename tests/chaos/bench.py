@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from app.core.spec.job import JobSpec
 from app.services import jobs
 from tests import factories
 from tests.chaos.killed import Ablation, Order, Point, attempt
+from tests.chaos.silence import wait_for_silence
 from tests.judge_server import Handler, JudgeServer, after, ranks, running_judge
 from tests.stack.jobs import small_job
 from tests.stack.running import write_catalogue
@@ -107,13 +107,7 @@ class Bench:
 
     def take_back(self, ablate: Ablation | None) -> int:
         """Reap the killed child's job once the server has noticed; return its posts in flight."""
-        others = (
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND backend_type = 'client backend' AND pid != pg_backend_pid()"
-        )
-        with self.engine.connect() as connection:
-            while connection.scalar(text(others)):
-                time.sleep(0.005)
+        wait_for_silence(self.engine)
         with transaction(self.engine) as session:
             held = "WHERE lease_owner IS NOT NULL"
             session.execute(text(f"UPDATE jobs SET lease_expires_at = clock_timestamp() {held}"))

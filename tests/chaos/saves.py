@@ -30,6 +30,7 @@ from app.core.models import Checkpoint, Job
 from app.core.reaping import reap
 from app.core.storage import FileStore, Store, open_store
 from app.core.sweeping import sweep
+from tests.chaos.silence import wait_for_silence
 from tests.execution.rows import add_job
 from worker.cycle.events import RoundEnded
 from worker.ledger.book import Book
@@ -42,7 +43,6 @@ SIZES = {
 }
 KEEP = 2
 CALM_SAVES = 3
-SILENCE_SECONDS = 60
 
 
 class Hasty(FileStore):
@@ -149,17 +149,6 @@ def seconds_a_save(place: Place) -> float:
         for _ in range(CALM_SAVES):
             os.read(hears, 1)
         return (time.monotonic() - start) / CALM_SAVES
-
-
-def wait_for_silence(engine: Engine) -> None:
-    """Wait until the server has no connection but this one; a transaction would see old news."""
-    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-    until = time.monotonic() + SILENCE_SECONDS
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while connection.scalar(text(others + "AND pid != pg_backend_pid()")):
-            if time.monotonic() > until:
-                raise TimeoutError("the killed child's connection does not end")
-            time.sleep(0.005)
 
 
 def take_back(engine: Engine) -> None:

@@ -90,11 +90,19 @@ def test_what_cancelling_leaves_behind_is_told() -> None:
 def test_growth_after_the_first_jobs_is_told() -> None:
     small, large = soak.Size(80, 70, 10, 12, 9), soak.Size(100.1, 90, 11, 12, 9)
     sizes = [large, small, small, large, small]
-    found = soak.Found(sizes, ["succeeded"] * 5, {1})
+    found = soak.Found(sizes, ["succeeded"] * 5, [1] * 5)
     assert broken(soak.promises(found, warm=2)) == ["main_mb", "main_files"]
-    assert broken(soak.promises(soak.Found([small] * 5, ["failed"] * 5, {1}), warm=2)) == [
+    assert broken(soak.promises(soak.Found([small] * 5, ["failed"] * 5, [1] * 5), warm=2)) == [
         "jobs that succeeded"
     ]
+
+
+def test_a_process_of_the_pool_is_compared_with_itself() -> None:
+    first, second, grown = (soak.Size(80, 70, 10, files, 9) for files in (11, 12, 13))
+    found = soak.Found([first, first, second, second], ["succeeded"] * 4, [1, 1, 2, 2])
+    assert broken(soak.promises(found, warm=1)) == []
+    found = soak.Found([first, first, second, grown], ["succeeded"] * 4, [1, 1, 2, 2])
+    assert broken(soak.promises(found, warm=1)) == ["pool_files"]
 
 
 def test_nothing_measured_is_nothing_promised() -> None:
