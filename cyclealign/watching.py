@@ -35,10 +35,10 @@ def show(console: Console, jobs: Iterable[Json]) -> Json:
 
 
 def ending_of(job: Json) -> str:
-    """Say in a sentence how a job ended."""
-    error = job.get("error") or {}
-    reason = error.get("detail") or error.get("code")
-    return f"{job['id']} {job['status']}" + (f": {reason}" if reason else ".")
+    """Say in a sentence how a job ended, and with which checkpoint."""
+    error, result = job.get("error") or {}, job.get("result") or {}
+    more = error.get("detail") or error.get("code") or result.get("checkpoint_id")
+    return f"{job['id']} {job['status']}" + (f": {more}" if more else ".")
 
 
 def _part(job: Json) -> tuple[str, int, int]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cyclealign.demo.outcome import Answers, Outcome, render, typical, verdict
-from cyclealign.watching import show, view_of
+from cyclealign.watching import ending_of, show, view_of
 
 PROGRESS = {
     "steps_done": 20,
@@ -116,3 +116,11 @@ def test_on_a_terminal_progress_is_a_bar() -> None:
     show(console, [_job("running", steps_done=3), _job("succeeded")])
     assert "20/20" not in _said(console)
     assert "24/24" in _said(console)
+
+
+def test_the_end_of_a_job_is_told_with_its_checkpoint_or_its_error() -> None:
+    made = {"id": "job_1", "status": "succeeded", "error": None}
+    assert ending_of(made) == "job_1 succeeded."
+    assert ending_of(made | {"result": {"checkpoint_id": "ckpt_1"}}) == "job_1 succeeded: ckpt_1"
+    broken = made | {"status": "failed", "error": {"code": "stalled", "detail": "It hung."}}
+    assert ending_of(broken) == "job_1 failed: It hung."
