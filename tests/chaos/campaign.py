@@ -115,7 +115,7 @@ def _disturbed(
     posts = len(faults.stage.judge.posts)
     create = caller.client.create_job
     ids = [
-        caller.ask(partial(create, spec, key=f"of seed {number}"))["id"]
+        caller.ask(partial(create, spec, key=f"seed-{number}"))["id"]
         for number, spec in enumerate(specs)
     ]
     _disturb(faults, campaign, caller, ids)
