@@ -60,20 +60,27 @@ def soak(deployment: Deployment, jobs: int) -> Found:
         spec = small_job(dataset, method={"iterations": 1}, seed=seed)
         job_id = deployment.client.create_job(spec)["id"]
         found.statuses.append(wait_for(deployment.client, job_id)["status"])
-        found.sizes.append(at_rest(deployment))
-        found.pools.append(max(process.pid for process in _pool(deployment)))
+        pool, size = at_rest(deployment)
+        found.pools.append(pool)
+        found.sizes.append(size)
     return found
 
 
-def at_rest(deployment: Deployment) -> Size:
-    """Measure once the runner is gone; the least of a few looks, since polling comes and goes."""
+def at_rest(deployment: Deployment) -> tuple[int, Size]:
+    """Measure once the runner is gone; return the pool's process as well.
+
+    It is the least of a few looks, since polling comes and goes, all at one process of the pool.
+    """
     while deployment.runners():
         time.sleep(LOOK_SECONDS)
-    looks = []
-    for _ in range(LOOKS):
+    looks: list[tuple[int, Size]] = []
+    while len(looks) < LOOKS:
         time.sleep(LOOK_SECONDS)
-        looks.append(astuple(_measure(deployment)))
-    return Size(*(min(values) for values in zip(*looks, strict=True)))
+        look = _measure(deployment)
+        alike = [one for one in looks if look is not None and one[0] == look[0]]
+        looks = [] if look is None else [*alike, look]
+    every = zip(*(astuple(size) for _, size in looks), strict=True)
+    return looks[0][0], Size(*map(min, every))
 
 
 def promises(found: Found, warm: int = WARM) -> list[Promise]:
@@ -104,25 +111,20 @@ def _flat(name: str, sizes: Sequence[tuple[int, Size]]) -> Promise:
     return Promise(name, f"{told}  (may grow by {bound:g})", growth <= bound)
 
 
-def _measure(deployment: Deployment) -> Size:
+def _measure(deployment: Deployment) -> tuple[int, Size] | None:
+    """Look at the worker; None while one process of the pool takes another's place."""
     assert deployment.worker.process is not None
     main = psutil.Process(deployment.worker.process.pid)
-    pool = _pool(deployment)
+    try:
+        [pool] = main.children()
+        pool_mb, pool_files = pool.memory_info().rss / MB, pool.num_fds()
+    except (ValueError, psutil.Error):
+        return None
     with deployment.engine.connect() as connection:
         connections = connection.execute(_CONNECTIONS).scalar_one()
-    return Size(
-        main.memory_info().rss / MB,
-        sum(process.memory_info().rss for process in pool) / MB,
-        main.num_fds(),
-        sum(process.num_fds() for process in pool),
-        connections,
+    return pool.pid, Size(
+        main.memory_info().rss / MB, pool_mb, main.num_fds(), pool_files, connections
     )
-
-
-def _pool(deployment: Deployment) -> list[psutil.Process]:
-    """The processes that the worker forked."""
-    assert deployment.worker.process is not None
-    return psutil.Process(deployment.worker.process.pid).children()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -82,22 +83,12 @@ def product_rates(
     every = [*((side, side, side) for side in sides), *shapes]
     share = seconds / len(every) / len(LAYOUTS)
     return {
-        (m, k, n): 2.0 * m * k * n / _best_of(LAYOUTS, m, k, n, dtype, device, share)
-        for m, k, n in every
+        shape: max(
+            2.0 * prod(shape) / best_seconds(run, device, share)
+            for run in (_product(shape, dtype, device, packed=packed) for packed in LAYOUTS)
+        )
+        for shape in every
     }
-
-
-def _best_of(
-    layouts: Iterable[bool],
-    m: int,
-    k: int,
-    n: int,
-    dtype: torch.dtype,
-    device: torch.device,
-    seconds: float,
-) -> float:
-    runs = (_product(m, k, n, dtype, device, packed=packed) for packed in layouts)
-    return min(best_seconds(run, device, seconds) for run in runs)
 
 
 def _scaled(cpu_size: int, device: torch.device) -> int:
@@ -106,8 +97,9 @@ def _scaled(cpu_size: int, device: torch.device) -> int:
 
 
 def _product(
-    m: int, k: int, n: int, dtype: torch.dtype, device: torch.device, *, packed: bool
+    shape: Shape, dtype: torch.dtype, device: torch.device, *, packed: bool
 ) -> Callable[[], object]:
+    m, k, n = shape
     left, right = _noise((m, k), device).to(dtype), _noise((n, k), device).to(dtype)
     multiply = product_with(right, packed=packed)
     return lambda: multiply(left, None)
