@@ -55,6 +55,46 @@ def test_an_adapted_product_and_its_gradients_are_pefts(
         assert torch.allclose(layer(inputs), theirs, atol=1e-5)
 
 
+def test_layers_of_one_input_are_multiplied_as_one_in_any_order_of_asking(
+    make_policy: Callable[..., WhiteBox],
+) -> None:
+    base = make_policy().speaker.model.get_base_model()
+    attention = base.model.layers[0].self_attn
+    layers = [attention.q_proj, attention.k_proj, attention.v_proj]
+    stack = layers[0].forward.func.__self__
+    assert stack.layers == layers
+    draw = torch.Generator().manual_seed(2)
+    for layer in layers:
+        torch.nn.init.normal_(layer.lora_B["default"].weight, generator=draw)
+    one, other = (torch.randn(5, layers[0].in_features, generator=draw) for _ in range(2))
+    with torch.no_grad():
+        for which, x in ((0, one), (1, one), (2, one), (2, other), (0, other), (1, one), (2, one)):
+            wanted = Linear.forward(layers[which], x)
+            assert torch.allclose(layers[which](x), wanted, atol=1e-5)
+
+
+def test_the_gradient_of_layers_multiplied_as_one_is_pefts(
+    make_policy: Callable[..., WhiteBox],
+) -> None:
+    base = make_policy().speaker.model.get_base_model()
+    mlp, draw = base.model.layers[0].mlp, torch.Generator().manual_seed(2)
+    layers = [mlp.gate_proj, mlp.up_proj]
+    x = torch.randn(5, mlp.hidden_size, generator=draw).requires_grad_()
+    for layer in layers:
+        torch.nn.init.normal_(layer.lora_B["default"].weight, generator=draw)
+    sides = [side["default"] for layer in layers for side in (layer.lora_A, layer.lora_B)]
+    wanted = [x, *(side.weight for side in sides)]
+    slopes = torch.randn(5, mlp.intermediate_size, generator=draw)
+    ours = layers[0](x) * layers[1](x)
+    theirs = Linear.forward(layers[0], x) * Linear.forward(layers[1], x)
+    for one, other in zip(
+        torch.autograd.grad(ours, wanted, slopes),
+        torch.autograd.grad(theirs, wanted, slopes),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
 @pytest.mark.parametrize("rows", [1, 7, 64])
 def test_a_packed_product_is_the_plain_one_in_both_directions(

@@ -14,6 +14,8 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from worker.whitebox.tree import Tree, attend
+
 NAME = "shared_prompt"
 
 
@@ -109,8 +111,17 @@ def can_share(model: Any) -> bool:
 
 
 def share_prompts(model: Any) -> None:
-    """Let the model take `prompts=` in a decoding step; without it, it attends as before."""
+    """Let the model take `prompts=` in a decoding step, and `tree=` on a CPU.
+
+    Without them it attends as before.
+    """
     model.set_attn_implementation(NAME)
+
+
+def takes_trees(model: Any) -> bool:
+    """Whether the model may be given `tree=`."""
+    ours = model.config._attn_implementation == NAME  # noqa: SLF001 - shown nowhere else
+    return ours and bool(model.device.type == "cpu")
 
 
 def _attend(
@@ -120,8 +131,11 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None,
     prompts: Prompts | None = None,
+    tree: Tree | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
+    if tree is not None:
+        return attend(query, key, value, tree, kwargs["scaling"]).transpose(1, 2), None
     if prompts is not None:
         scale = kwargs["scaling"]
         return _step(query, key, value, prompts, module.layer_idx, scale), None

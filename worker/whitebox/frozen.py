@@ -4,7 +4,7 @@ A plain product lays its weight out anew at every call, which for few rows takes
 product itself; a frozen weight is laid out once for each direction.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ Product = Callable[[Tensor, Tensor | None], Tensor]
 
 def product_with(weight_ED: Tensor, *, packed: bool) -> Product:
     """The product with this weight as it is now; a packed one keeps a copy and not the weight."""
-    if packed and _can_pack(weight_ED):
+    if packed and can_pack(weight_ED):
         # an operator of torch's compiler, which packs frozen weights in the same way
         reorder = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
         return partial(_packed, reorder(weight_ED.detach()))
@@ -27,29 +27,32 @@ def product_with(weight_ED: Tensor, *, packed: bool) -> Product:
 
 
 class FrozenLayer:
-    """The product with a linear layer's weight, and the product that takes slopes back."""
+    """The product with a linear layer's weight, and the product that takes slopes back.
 
-    def __init__(self, layer: Any, *, packed: bool = False) -> None:
-        self.weight: Tensor = layer.weight
-        self._bias: Tensor | None = getattr(layer, "bias", None)
+    Of several layers that read the same input, the weights stand below one another.
+    """
+
+    def __init__(self, *layers: Any, packed: bool = False) -> None:
+        self.weights: list[Tensor] = [layer.weight for layer in layers]
+        self.bias = _bias(layers)
         self._packed = packed
-        self._of: dict[bool, tuple[tuple[int, int], Product]] = {}
-        """By direction, with what tells whether the weight is still as it was."""
+        self._of: dict[bool, tuple[tuple[int, ...], Product]] = {}
+        """By direction, with what tells whether the weights are still as they were."""
 
     def forward(self, x_TD: Tensor) -> Tensor:
         """Return x W' + b, (T, E)."""
-        return self._product(back=False)(x_TD, self._bias)
+        return self._product(back=False)(x_TD, self.bias)
 
     def back(self, slope_TE: Tensor) -> Tensor:
         """Return slope W, (T, D)."""
         return self._product(back=True)(slope_TE, None)
 
     def _product(self, *, back: bool) -> Product:
-        mark = (self.weight._version, self.weight.data_ptr())  # noqa: SLF001 - has no other name
+        mark = tuple(mark for weight in self.weights for mark in _mark(weight))
         made_of, product = self._of.get(back, (None, None))
         if product is None or made_of != mark:
-            weight = self.weight.mT if back else self.weight
-            product = product_with(weight, packed=self._packed)
+            weight_ED = joined(self.weights)
+            product = product_with(weight_ED.mT if back else weight_ED, packed=self._packed)
             self._of[back] = (mark, product)
         return product
 
@@ -87,8 +90,30 @@ def frozen(layer: Any) -> FrozenLayer:
     return _PACKED.get(layer) or FrozenLayer(layer)
 
 
-def _can_pack(weight: Tensor) -> bool:
-    """Not every CPU multiplies bfloat16."""
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """The parts below one another; a part alone is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _bias(layers: Sequence[Any]) -> Tensor | None:
+    """The biases of several layers after one another, with zeros for those that have none."""
+    biases = [getattr(layer, "bias", None) for layer in layers]
+    if all(bias is None for bias in biases):
+        return None
+    return joined(
+        [
+            layer.weight.new_zeros(len(layer.weight)) if bias is None else bias
+            for layer, bias in zip(layers, biases, strict=True)
+        ]
+    )
+
+
+def _mark(weight: Tensor) -> tuple[int, int]:
+    return weight._version, weight.data_ptr()  # noqa: SLF001 - has no other name
+
+
+def can_pack(weight: Tensor) -> bool:
+    """Whether a weight can be laid out anew; not every CPU multiplies bfloat16."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     if weight.dtype == torch.bfloat16:

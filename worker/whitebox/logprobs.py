@@ -63,13 +63,14 @@ class _Frozen(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, head: FrozenLayer, target_N: Tensor) -> Tensor:
         logprob_N = torch.empty(len(target_N), device=hidden_ND.device)
         slope_ND = torch.empty_like(hidden_ND)
-        for part in _parts(target_N, head.weight):
+        weight_VD = head.weights[0]
+        for part in _parts(target_N, weight_VD):
             logits_NV = head.forward(hidden_ND[part]).float()
-            total_N1 = logits_NV.logsumexp(-1, keepdim=True)
-            target_N1 = target_N[part, None]
-            logprob_N[part] = (logits_NV.gather(-1, target_N1) - total_N1).squeeze(-1)
-            probs_NV = logits_NV.sub_(total_N1).exp_().to(head.weight.dtype)
-            slope_ND[part] = head.weight[target_N[part]].sub_(head.back(probs_NV))
+            # in place: a part's logits are larger than any cache
+            every_NV = torch.log_softmax(logits_NV, -1, out=logits_NV)
+            logprob_N[part] = every_NV.gather(-1, target_N[part, None]).squeeze(-1)
+            probs_NV = every_NV.exp_().to(weight_VD.dtype)
+            slope_ND[part] = weight_VD[target_N[part]].sub_(head.back(probs_NV))
         ctx.save_for_backward(slope_ND)
         return logprob_N
 

@@ -17,7 +17,7 @@ from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 from worker.whitebox.errors import ModelRejected
 from worker.whitebox.precision import arithmetic
 from worker.whitebox.score import Scorer, at_places, base_of
-from worker.whitebox.strips import Strip, Texts, inputs_of
+from worker.whitebox.strips import Strip, Texts
 
 HEAD = "score"
 """The name of the head in the library's models for sequence classification."""
@@ -38,7 +38,7 @@ class RewardScorer(Scorer):
 
     def _of_strips(self, strips: Sequence[Strip]) -> list[Tensor]:
         base = base_of(self.model)
-        inputs = inputs_of(strips, next(base.parameters()).device)
+        inputs = self._inputs(strips)
         rows = [row for row, strip in enumerate(strips) for _ in strip.responses]
         places = [place for strip in strips for place in _ends(strip)]
         with arithmetic(base, self.precision), self._mode(base):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worker.whitebox.attention import takes_trees
 from worker.whitebox.logprobs import chosen_logprobs
 from worker.whitebox.precision import Precision, arithmetic
 from worker.whitebox.strips import SharedPrompt, Strip, Texts, inputs_of, lay, packed
@@ -98,10 +99,15 @@ class Scorer:
         targets_N = torch.tensor([t for strip in strips for t in strip.targets], device=device)
         rows = [row for row, strip in enumerate(strips) for _ in strip.sources]
         places = [place for strip in strips for place in strip.sources]
-        return self.run(inputs_of(strips, device), rows, places, targets_N)
+        return self.run(self._inputs(strips), rows, places, targets_N)
+
+    def _inputs(self, strips: Sequence[Strip]) -> dict[str, Any]:
+        """The arguments of a forward pass."""
+        base = base_of(self.model)
+        return inputs_of(strips, next(base.parameters()).device, trees=takes_trees(base))
 
     def run(
-        self, inputs: dict[str, Tensor], rows: list[int], places: list[int], targets_N: Tensor
+        self, inputs: dict[str, Any], rows: list[int], places: list[int], targets_N: Tensor
     ) -> Tensor:
         """The model on these inputs: log-probability of each target after its row and place."""
         base = base_of(self.model)

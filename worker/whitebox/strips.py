@@ -7,10 +7,12 @@ prompt is computed once. Padding stands on the right, where no real token sees i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from worker.whitebox.tree import Tree
 
 SharedPrompt = Literal["auto", "on", "off"]
 WORTH = 1.3
@@ -74,6 +76,11 @@ class Strip:
         return [*(0 for _ in self.prompt), *parts]
 
     @property
+    def tree(self) -> Tree:
+        """How it is attended to."""
+        return Tree(len(self.prompt), tuple(len(response) - 1 for response in self.responses))
+
+    @property
     def sources(self) -> list[int]:
         """The place in the row whose hidden state predicts each target."""
         found, start, last = [], len(self.prompt), len(self.prompt) - 1
@@ -111,18 +118,24 @@ def packed(sizes: Sequence[tuple[int, int]], budget: int) -> Iterator[slice]:
         yield slice(start, len(sizes))
 
 
-def inputs_of(strips: Sequence[Strip], device: torch.device) -> dict[str, Tensor]:
-    """The model's arguments for strips: tokens (B, T), and for trees a mask (B, 1, T, T)."""
+def inputs_of(
+    strips: Sequence[Strip], device: torch.device, *, trees: bool = False
+) -> dict[str, Any]:
+    """The model's arguments for strips: tokens (B, T), and for shared prompts a mask (B, 1, T, T).
+
+    A model that takes trees is given one in place of the mask where there is a single strip.
+    """
     width = max(map(len, strips))
     tokens_BT = _padded([strip.tokens for strip in strips], width, device)
     if all(len(strip.responses) == 1 for strip in strips):
         return {"input_ids": tokens_BT}
+    positions_BT = _padded([strip.positions for strip in strips], width, device)
+    inputs = {"input_ids": tokens_BT, "position_ids": positions_BT}
+    if trees and len(strips) == 1 and width > len(strips[0].prompt):
+        # a mask that the library passes through as it is: the tree says what sees what
+        return {**inputs, "attention_mask": torch.zeros(1, 1, 1, 1), "tree": strips[0].tree}
     segments_BT = _padded([strip.segments for strip in strips], width, device)
-    return {
-        "input_ids": tokens_BT,
-        "position_ids": _padded([strip.positions for strip in strips], width, device),
-        "attention_mask": _tree_mask(segments_BT),
-    }
+    return {**inputs, "attention_mask": _tree_mask(segments_BT)}
 
 
 def _tree_mask(segments_BT: Tensor) -> Tensor:
