@@ -1,9 +1,14 @@
 """Attention behind a shared prompt, beside the same attention with a mask over all pairs."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from transformers import DeepseekV3Config, LlamaConfig
 
+from worker.whitebox.attention import can_share
 from worker.whitebox.strips import Strip, inputs_of
 from worker.whitebox.tree import attend
 
@@ -54,3 +59,11 @@ def test_a_tree_stands_in_for_the_mask_of_a_single_row_only() -> None:
     for strips in ([_strip(3, 2), _strip(4, 4)], [_strip(1, 1)]):
         assert "tree" not in inputs_of(strips, device, trees=True)
     assert "tree" not in inputs_of([_strip(3, 2)], device)
+
+
+@pytest.mark.parametrize(("config", "shares"), [(LlamaConfig, True), (DeepseekV3Config, False)])
+def test_a_model_whose_values_are_shorter_than_its_keys_shares_no_prompt(
+    config: type[Any], shares: bool
+) -> None:
+    model = SimpleNamespace(config=config(), _supports_attention_backend=True)
+    assert can_share(model) is shares

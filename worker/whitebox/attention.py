@@ -101,13 +101,16 @@ def response_cache(layers: int, room: int) -> Cache:
 
 
 def can_share(model: Any) -> bool:
-    """Whether every layer sees the whole text and scores it plainly: no window, cap or sink."""
+    """Whether every layer sees the whole text and scores it plainly.
+
+    So there is no window, cap or sink, and values are as long as keys.
+    """
     config = model.config
     plain = all(type(layer) is DynamicLayer for layer in DynamicCache(config=config).layers)
-    marks = ("attn_logit_softcapping", "sliding_window", "attention_chunk_size")
-    windowed = any(getattr(config, mark, None) for mark in marks)
+    marks = ("attn_logit_softcapping", "sliding_window", "attention_chunk_size", "v_head_dim")
+    special = any(getattr(config, mark, None) for mark in marks)
     attends = getattr(model, "_supports_attention_backend", False)
-    return plain and attends and not windowed and bool(DynamicCache(config=config).layers)
+    return plain and attends and not special and bool(DynamicCache(config=config).layers)
 
 
 def share_prompts(model: Any) -> None:
