@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 
 from worker.whitebox.adapters import load_adapters
 from worker.whitebox.lora import use_lean_products
-from worker.whitebox.norms import use_lean_norms
+from worker.whitebox.norms import use_torch_norms
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _with_adapters(
         if tuning.start is not None:
             load_adapters(tuned, tuning.start)
     use_lean_products(tuned, sums=merged, packed=packed)
-    use_lean_norms(tuned)
+    use_torch_norms(tuned)
     if head is not None:
         getattr(tuned.get_base_model(), head).requires_grad_(requires_grad=True)
     return tuned

@@ -20,7 +20,6 @@ from torch import Tensor
 from worker.whitebox.leading import Tell
 from worker.whitebox.learn import Learner
 from worker.whitebox.lora import use_plain_products
-from worker.whitebox.norms import use_plain_norms
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.ranks import Ranks, SharedSampler, SharedScorer, Zero
 from worker.whitebox.score import Scorer, base_of
@@ -88,7 +87,6 @@ def open_engine(learner: Learner, zero: Zero) -> Any:
     if zero.stage == CUTS_WEIGHTS:
         # ours read a frozen weight outside its layer's forward, where it is not gathered
         use_plain_products(scorer.model)
-        use_plain_norms(scorer.model)
     engine, *_ = deepspeed.initialize(
         model=Forward(scorer),
         optimizer=optimizer_of(learner.parameters, learner.config),
