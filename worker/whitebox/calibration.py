@@ -170,7 +170,7 @@ def _decode_step(model: Any, rows: int, context: int) -> Callable[[], object]:
 
     @torch.inference_mode()
     def step() -> None:
-        logits_R1V = model(token_R1, past_key_values=cache, use_cache=True).logits
+        logits_R1V = model(token_R1, cache=cache, use_cache=True).logits
         token_R1.copy_(logits_R1V[:, -1:].argmax(-1))
 
     return step

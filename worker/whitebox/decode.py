@@ -125,7 +125,7 @@ class Decoding:
                 input_ids=token_R[:, None],
                 attention_mask=self._unused,
                 position_ids=self._position_R[:, None],
-                past_key_values=self._cache,
+                cache=self._cache,
                 use_cache=True,
                 prompts=self._prompts,
             )

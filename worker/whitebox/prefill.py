@@ -60,7 +60,7 @@ def _forward(
         mask_PT = torch.tensor(mask, device=device)
         arguments["attention_mask"] = mask_PT
         arguments["position_ids"] = (mask_PT.cumsum(-1) - 1).clamp(min=0)
-    out = model(tokens_PT, past_key_values=cache, use_cache=True, logits_to_keep=1, **arguments)
+    out = model(tokens_PT, cache=cache, use_cache=True, logits_to_keep=1, **arguments)
     layers = ([layer.keys for layer in cache.layers], [layer.values for layer in cache.layers])
     return layers, out.logits[:, -1].float()
 
