@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+from worker.heap import VARIABLES
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -13,11 +15,12 @@ def command(module: str, *arguments: str) -> list[str]:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The variables of a child: no network for models, and as many threads as the workload says."""
+    """The variables of a child: no network for models, a runner's heap, the workload's threads."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        **VARIABLES,
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",

@@ -20,10 +20,11 @@ from app.core.models import Act, Job, State, next_jobs
 from app.core.process import kill_group, start_group, tied
 from app.core.settings import Settings
 from worker.ending import Ending
+from worker.heap import VARIABLES
 from worker.watch import DATABASE_AWAY, PEEK_SECONDS, Watch
 
 RUNNER = (sys.executable, "-m", "worker.runner")
-RUNNER_DEFAULTS = {"TQDM_DISABLE": "1"}
+RUNNER_DEFAULTS = {"TQDM_DISABLE": "1", **VARIABLES}
 SETTLE_SECONDS = 10.0
 """How long a worker that shuts down tries to hand its job back."""
 

@@ -121,7 +121,7 @@ def test_packed_weights_change_no_gradient_but_in_the_last_bits(
         [means] = learner.scorer.means([TEXTS])
         gradients.append(torch.autograd.grad(means.sum(), list(learner.parameters.values())))
     for one, other in zip(*gradients, strict=True):
-        assert torch.allclose(one, other, atol=1e-6)
+        assert torch.allclose(one, other, atol=5e-6)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
@@ -177,7 +177,7 @@ def test_sampling_adds_the_adapters_into_a_copy_that_follows_the_weights(
                 together = layer(inputs)
         assert torch.allclose(together, apart, atol=1e-4)
         assert not torch.equal(together, apart)
-    assert not sums.on
+    assert not any(stack.merged for stack in sums.stacks)
 
 
 def test_a_bfloat16_base_is_sampled_with_its_adapters_apart(
@@ -187,4 +187,4 @@ def test_a_bfloat16_base_is_sampled_with_its_adapters_apart(
     sums = sums_of(policy.speaker.model.get_base_model())
     sums.renew()
     with sums.in_use():
-        assert not sums.on
+        assert not any(stack.merged for stack in sums.stacks)

@@ -4,6 +4,7 @@ The library's caches hold a copy of the prompt for every candidate, and its atte
 again for every query head that shares a key head: most of what a step moves in memory.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,8 +33,8 @@ class Prompts:
     """Row r is query `slot % width` of prompt `slot // width`."""
     width: int
     """Most rows of one prompt."""
-    in_order: bool = False
-    """Whether row r is query r, so that nothing must be moved."""
+    row_S: Tensor | None = None
+    """The row of each query, any row for those that have none; nothing where row r is query r."""
 
     def keep(self, rows_R: Tensor) -> None:
         """Keep these rows, and of the prompts those that still have any."""
@@ -54,7 +55,10 @@ class Prompts:
             taken[prompt] += 1
         self.width = max(taken)
         self.slot_R = prompt_R * self.width + torch.tensor(places, device=prompt_R.device)
-        self.in_order = self.slot_R.tolist() == list(range(len(self.bias_P11T) * self.width))
+        row_S = self.slot_R.new_zeros(len(self.bias_P11T) * self.width)
+        row_S[self.slot_R] = torch.arange(len(prompt_R), device=prompt_R.device)
+        in_order = len(row_S) == len(prompt_R) and torch.equal(row_S, row_S.sort().values)
+        self.row_S = None if in_order else row_S
 
 
 class ResponseLayer(DynamicLayer):  # type: ignore[misc]  # the library has no types here
@@ -127,6 +131,23 @@ def takes_trees(model: Any) -> bool:
     return ours and bool(model.device.type == "cpu")
 
 
+def attend_by(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float,
+    kwargs: Mapping[str, Any],
+) -> Tensor:
+    """What the model's attention gives for one of its modules, (R, T, H, d).
+
+    `kwargs` are those that the model was called with.
+    """
+    about = {name: kwargs.get(name) for name in ("prompts", "tree")}
+    return _attend(module, query, key, value, mask, scaling=scale, **about)[0]
+
+
 def _attend(
     module: Any,
     query: Tensor,
@@ -159,12 +180,11 @@ def _step(
     shared = key.shape[1]
     query_RHGD = query.view(rows, shared, heads // shared, size) * scale
     prompt_RHGT = _read(query_RHGD, prompts.keys[layer].mT, prompts, prompts.bias_P11T)
-    own_RHGT = query_RHGD @ key.mT
     split = prompt_RHGT.shape[-1]
-    weights = torch.cat([prompt_RHGT, own_RHGT], -1).softmax(-1, dtype=torch.float32)
-    weights = weights.to(query.dtype)
+    weights = torch.cat([prompt_RHGT, query_RHGD @ key.mT], -1)
+    weights = weights.softmax(-1, dtype=torch.float32).to(query.dtype)
     out = _read(weights[..., :split], prompts.values[layer], prompts)
-    out = out + weights[..., split:] @ value
+    out += weights[..., split:] @ value
     return out.reshape(rows, 1, heads, size)
 
 
@@ -172,10 +192,7 @@ def _read(left_RHGX: Tensor, right: Tensor, prompts: Prompts, bias: Tensor | Non
     """Left @ right of each row's prompt: rows of one prompt are stacked, so it is read once."""
     _, shared, group, inner = left_RHGX.shape
     count, width = len(right), prompts.width
-    seated = left_RHGX
-    if not prompts.in_order:
-        seated = left_RHGX.new_zeros(count * width, shared, group, inner)
-        seated[prompts.slot_R] = left_RHGX
+    seated = left_RHGX if prompts.row_S is None else left_RHGX.index_select(0, prompts.row_S)
     stacked = seated.view(count, width, shared, group, inner).transpose(1, 2)
     product = stacked.reshape(count, shared, width * group, inner) @ right
     if bias is not None:
@@ -185,7 +202,7 @@ def _read(left_RHGX: Tensor, right: Tensor, prompts: Prompts, bias: Tensor | Non
         .transpose(1, 2)
         .reshape(count * width, shared, group, -1)
     )
-    return out if prompts.in_order else out[prompts.slot_R]
+    return out if prompts.row_S is None else out.index_select(0, prompts.slot_R)
 
 
 AttentionInterface.register(NAME, _attend)

@@ -14,8 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 from worker.whitebox.frozen import FrozenLayer, frozen
 
-MOST_LOGITS = 1 << 24
-"""Logits held at once: 64 MiB in float32."""
+MOST_LOGITS = 1 << 22
+"""Logits held at once: 16 MiB in float32, within a cache and what `worker.heap` keeps."""
 
 
 def chosen_logprobs(hidden_ND: Tensor, head: Any, target_N: Tensor) -> Tensor:

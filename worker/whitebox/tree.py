@@ -5,6 +5,7 @@ all responses to the prompt, each response to itself, and the parts are joined b
 ring attention does it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
@@ -40,46 +41,76 @@ def attend(query: Tensor, key: Tensor, value: Tensor, tree: Tree, scale: float) 
     return out
 
 
-class _TreeAttention(torch.autograd.Function):
-    """Each part's slopes follow from the joined output and log-sums alone."""
+def seen_by(
+    query: Tensor, key: Tensor, value: Tensor, tree: Tree | None, scale: float
+) -> tuple[Tensor, Tensor]:
+    """What `attend` gives, heads after tokens in memory, with the log-sums (1, H, T).
 
+    Without a tree each of several rows is attended to from left to right.
+    """
+    if tree is None:
+        return _seen(query, key, value, scale, causal=True)
+    rows, heads, tokens, size = query.shape
+    prompt, behind = _cut(tree)
+    ks, vs = key[:, :, prompt], value[:, :, prompt]
+    out = query.new_empty(rows, tokens, heads, size).transpose(1, 2)
+    sums = query.new_empty(rows, heads, tokens, dtype=torch.float32)
+    out[:, :, prompt], sums[:, :, prompt] = _seen(query[:, :, prompt], ks, vs, scale, causal=True)
+    out[:, :, behind], sums[:, :, behind] = _seen(query[:, :, behind], ks, vs, scale)
+    for own in tree.own:
+        part = (query[:, :, own], key[:, :, own], value[:, :, own])
+        _join(out[:, :, own], sums[:, :, own], *_seen(*part, scale, causal=True))
+    return out, sums
+
+
+def slope_through(
+    slope: Tensor,
+    parts: Sequence[Tensor],
+    seen: tuple[Tensor, Tensor],
+    into: Sequence[Tensor],
+    tree: Tree | None,
+    scale: float,
+) -> None:
+    """Write the slopes of queries, keys and values, given that of what `seen_by` gave.
+
+    Each part's slopes follow from the joined output and log-sums alone.
+    """
+    query, key, value = parts
+    out, sums = seen
+
+    def back(q: slice, k: slice, *, causal: bool) -> tuple[Tensor, Tensor, Tensor]:
+        made = (slope[:, :, q], query[:, :, q], key[:, :, k], value[:, :, k], out[:, :, q])
+        found: tuple[Tensor, Tensor, Tensor] = _flash_back(
+            *made, sums[:, :, q], 0.0, causal, scale=scale
+        )
+        return found
+
+    for own in (slice(None),) if tree is None else (_cut(tree)[0], *tree.own):
+        for target, part in zip(into, back(own, own, causal=True), strict=True):
+            target[:, :, own] = part
+    if tree is not None:
+        prompt, behind = _cut(tree)
+        for target, at, more in zip(
+            into, (behind, prompt, prompt), back(behind, prompt, causal=False), strict=True
+        ):
+            target[:, :, at] += more
+
+
+class _TreeAttention(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, tree: Tree, scale: float
     ) -> Tensor:
-        prompt, behind = _cut(tree)
-        qs, ks, vs = query[:, :, prompt], key[:, :, prompt], value[:, :, prompt]
-        out, sums = torch.empty_like(query), query.new_empty(query.shape[:-1], dtype=torch.float32)
-        out[:, :, prompt], sums[:, :, prompt] = _seen(qs, ks, vs, scale, causal=True)
-        out[:, :, behind], sums[:, :, behind] = _seen(query[:, :, behind], ks, vs, scale)
-        for own in tree.own:
-            part = (query[:, :, own], key[:, :, own], value[:, :, own])
-            _join(out[:, :, own], sums[:, :, own], *_seen(*part, scale, causal=True))
+        out, sums = seen_by(query, key, value, tree, scale)
         ctx.save_for_backward(query, key, value, out, sums)
         ctx.tree, ctx.scale = tree, scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, sums = ctx.saved_tensors
-        prompt, behind = _cut(ctx.tree)
-        found = [torch.empty_like(one) for one in (query, key, value)]
-
-        def back(q: slice, k: slice, *, causal: bool) -> tuple[Tensor, Tensor, Tensor]:
-            seen = (slopes[0][:, :, q], query[:, :, q], key[:, :, k], value[:, :, k])
-            made = (out[:, :, q], sums[:, :, q])
-            parts: tuple[Tensor, Tensor, Tensor] = _flash_back(
-                *seen, *made, 0.0, causal, scale=ctx.scale
-            )
-            return parts
-
-        for own in (prompt, *ctx.tree.own):
-            for slope, part in zip(found, back(own, own, causal=True), strict=True):
-                slope[:, :, own] = part
-        dq, dk, dv = back(behind, prompt, causal=False)
-        found[0][:, :, behind] += dq
-        found[1][:, :, prompt] += dk
-        found[2][:, :, prompt] += dv
+        *parts, out, sums = ctx.saved_tensors
+        found = [torch.empty_like(one) for one in parts]
+        slope_through(slopes[0], parts, (out, sums), found, ctx.tree, ctx.scale)
         return *found, None, None
 
 

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from worker.whitebox.adapters import load_adapters
+from worker.whitebox.blocks import use_lean_blocks
 from worker.whitebox.lora import use_lean_products
 from worker.whitebox.norms import use_torch_norms
 
@@ -80,8 +81,10 @@ def _with_adapters(
         tuned = get_peft_model(model, config)
         if tuning.start is not None:
             load_adapters(tuned, tuning.start)
-    use_lean_products(tuned, sums=merged, packed=packed)
+    stacks = use_lean_products(tuned, sums=merged, packed=packed)
     use_torch_norms(tuned)
+    if head is None:
+        use_lean_blocks(tuned, stacks)
     if head is not None:
         getattr(tuned.get_base_model(), head).requires_grad_(requires_grad=True)
     return tuned

@@ -1,0 +1,153 @@
+"""Has the blocks of a LLaMA-like model computed by our halves, where that comes to the same."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.whitebox.attending import Attending, Rotations
+from worker.whitebox.attention import attend_by, takes_trees
+from worker.whitebox.gating import Gating
+from worker.whitebox.norms import Norm
+from worker.whitebox.score import base_of
+from worker.whitebox.stacks import Stack
+
+GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
+"""A block's products, by the layers that read one input."""
+NORMS = ("input_layernorm", "post_attention_layernorm")
+KNOWN = frozenset(
+    {
+        "position_embeddings",
+        "attention_mask",
+        "cache",
+        "position_ids",
+        "use_cache",
+        "prompts",
+        "tree",
+    }
+)
+"""What ours may be called with; whatever else a model gives its blocks, the library's get."""
+PROBE = 3
+"""Tokens that both blocks are compared on."""
+CLOSE = 1e-3
+"""The most by which their additions may differ, as a share; rounding makes about a tenth of it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A block and its parts."""
+
+    layer: Any
+    attending: Attending
+    gating: Gating
+    rotations: Rotations
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        *,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        cache: Any = None,
+        **others: Any,
+    ) -> Tensor:
+        """Stand in for the library's block; hidden states are (B, T, D)."""
+        rotation = self.rotations.of(*position_embeddings)
+        if self.learns:
+            x_BTD = self.attending.learnt(x_BTD, rotation, others.get("tree"))
+            return self.gating.learnt(x_BTD.flatten(0, 1)).view(x_BTD.shape)
+        module, scale = self.layer.self_attn, self.attending.scale
+
+        def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            if cache is not None:
+                key, value = cache.update(key, value, module.layer_idx, kwargs=others)
+            return attend_by(module, query, key, value, attention_mask, scale, others)
+
+        x_BTD = self.attending.values(x_BTD, rotation, attention)
+        return self.gating.values(x_BTD.flatten(0, 1)).view(x_BTD.shape)
+
+    @property
+    def learns(self) -> bool:
+        """Whether its adapters are to get gradients."""
+        return self.attending.qkv.learns
+
+
+def use_lean_blocks(model: Any, stacks: Sequence[Stack]) -> None:
+    """Let every block of a float32 model on a CPU be computed by ours if it comes to the same.
+
+    That is found out on a few random vectors: a block may have more in it than its parts show.
+    `stacks` are the products as `use_lean_products` returns them.
+    """
+    base = base_of(model)
+    decoder = base.get_decoder()
+    rotary = getattr(decoder, "rotary_emb", None)
+    if rotary is None or not takes_trees(base):
+        return
+    for block in _blocks(decoder, stacks):
+        if _comes_to_the_same(block, rotary):
+            plain = block.layer.forward
+            block.layer.forward = partial(_forward, block, plain)
+
+
+def use_plain_blocks(model: Any) -> None:
+    """Take that back."""
+    for layer in getattr(base_of(model).get_decoder(), "layers", ()):
+        vars(layer).pop("forward", None)
+
+
+def _forward(block: Block, plain: Any, x_BTD: Tensor, *args: Any, **kwargs: Any) -> Any:
+    """Ours, but for what it can't do."""
+    given = {name for name, value in kwargs.items() if value is not None}
+    if args or given - KNOWN or (torch.is_grad_enabled() and not _can_learn(block, given)):
+        return plain(x_BTD, *args, **kwargs)
+    return block.forward(x_BTD, **kwargs)
+
+
+def _can_learn(block: Block, given: set[str]) -> bool:
+    """Not behind a mask over all pairs or from a cache, nor dropping activations."""
+    masked = "attention_mask" in given and "tree" not in given
+    return block.learns and not (masked or "cache" in given or block.layer.training)
+
+
+def _blocks(decoder: Any, stacks: Sequence[Stack]) -> Iterator[Block]:
+    """The layers that have the parts of a block, with all products adapted."""
+    known = {tuple(map(id, stack.layers)): stack for stack in stacks}
+    rotations = Rotations()
+    for layer in getattr(decoder, "layers", ()):
+        halves = [getattr(layer, name, None) for name in ("self_attn", "mlp")]
+        parts = [[getattr(half, n, None) for n in names] for half in halves for names in GROUPS]
+        of = [known[key] for key in (tuple(map(id, part)) for part in parts) if key in known]
+        norms: list[Any] = [getattr(layer, name, None) for name in NORMS]
+        if len(of) == len(GROUPS) and all(hasattr(norm, "variance_epsilon") for norm in norms):
+            plain = [Norm(norm.weight, norm.variance_epsilon) for norm in norms]
+            yield _block(layer, of, plain, rotations)
+
+
+def _block(
+    layer: Any, stacks: Sequence[Stack], norms: Sequence[Norm], rotations: Rotations
+) -> Block:
+    qkv, out, gate_up, down = stacks
+    size, scale = layer.self_attn.head_dim, layer.self_attn.scaling
+    heads, shared = (width // size for width in qkv.sizes[:2])
+    attending = Attending(norms[0], qkv, out, heads, shared, size, scale)
+    return Block(layer, attending, Gating(norms[1], gate_up, down), rotations)
+
+
+@torch.no_grad()
+def _comes_to_the_same(block: Block, rotary: Any) -> bool:
+    weight_D, size = block.gating.norm.weight_D, block.attending.size
+    if weight_D.dtype != torch.float32:
+        return False
+    x_BTD = torch.randn(1, PROBE, len(weight_D), generator=torch.Generator().manual_seed(0))
+    positions = rotary(x_BTD, torch.arange(PROBE)[None])
+    if positions[0].shape[-1] != size:
+        return False
+    theirs = block.layer(x_BTD, position_embeddings=positions)
+    ours = block.forward(x_BTD, position_embeddings=positions)
+    if not isinstance(theirs, Tensor):
+        return False
+    # what a block adds may be small beside what passes through it
+    return bool((ours - theirs).norm() <= CLOSE * (theirs - x_BTD).norm())
