@@ -46,6 +46,19 @@ class Prompts:
             self.bias_P11T = self.bias_P11T[alive_P]
         self.seat(prompt_R)
 
+    def seated(self, x_RhGX: Tensor) -> Tensor:
+        """What rows have, by the prompts that they read and the queries of those: (P, h, w, G, X).
+
+        A query that has no row gets some row's.
+        """
+        seats = x_RhGX if self.row_S is None else x_RhGX.index_select(0, self.row_S)
+        return seats.view(-1, self.width, *seats.shape[1:]).transpose(1, 2)
+
+    def rows(self, x_PhwGX: Tensor) -> Tensor:
+        """What rows have of what `seated` gave."""
+        seats = x_PhwGX.transpose(1, 2).flatten(0, 1)
+        return seats if self.row_S is None else seats.index_select(0, self.slot_R)
+
     def seat(self, prompt_R: Tensor) -> None:
         """Give each row the next free query of its prompt."""
         taken = [0] * len(self.bias_P11T)
@@ -174,35 +187,22 @@ def _step(
 ) -> Tensor:
     """One query a row, (R, H, 1, d), over its prompt and its own (R, h, t, d); gives (R, 1, H, d).
 
-    H / h query heads share a key head.
+    H / h query heads, G, share a key head. The w queries of a prompt are stacked, so that it is
+    read once for all of them.
     """
     rows, heads, _, size = query.shape
     shared = key.shape[1]
-    query_RHGD = query.view(rows, shared, heads // shared, size) * scale
-    prompt_RHGT = _read(query_RHGD, prompts.keys[layer].mT, prompts, prompts.bias_P11T)
-    split = prompt_RHGT.shape[-1]
-    weights = torch.cat([prompt_RHGT, query_RHGD @ key.mT], -1)
+    query_RhGd = query.view(rows, shared, heads // shared, size) * scale
+    own_PhwGt = prompts.seated(query_RhGd @ key.mT)
+    stacked = prompts.seated(query_RhGd).flatten(2, 3) @ prompts.keys[layer].mT
+    stacked += prompts.bias_P11T
+    weights = torch.cat([stacked.view(*own_PhwGt.shape[:4], -1), own_PhwGt], -1)
     weights = weights.softmax(-1, dtype=torch.float32).to(query.dtype)
-    out = _read(weights[..., :split], prompts.values[layer], prompts)
-    out += weights[..., split:] @ value
+    split = stacked.shape[-1]
+    of_prompt, of_own = weights[..., :split], weights[..., split:]
+    seen_PhxD = of_prompt.flatten(2, 3) @ prompts.values[layer]
+    out = prompts.rows(seen_PhxD.view(*own_PhwGt.shape[:4], -1)) + prompts.rows(of_own) @ value
     return out.reshape(rows, 1, heads, size)
-
-
-def _read(left_RHGX: Tensor, right: Tensor, prompts: Prompts, bias: Tensor | None = None) -> Tensor:
-    """Left @ right of each row's prompt: rows of one prompt are stacked, so it is read once."""
-    _, shared, group, inner = left_RHGX.shape
-    count, width = len(right), prompts.width
-    seated = left_RHGX if prompts.row_S is None else left_RHGX.index_select(0, prompts.row_S)
-    stacked = seated.view(count, width, shared, group, inner).transpose(1, 2)
-    product = stacked.reshape(count, shared, width * group, inner) @ right
-    if bias is not None:
-        product += bias
-    out = (
-        product.view(count, shared, width, group, -1)
-        .transpose(1, 2)
-        .reshape(count * width, shared, group, -1)
-    )
-    return out if prompts.row_S is None else out.index_select(0, prompts.slot_R)
 
 
 AttentionInterface.register(NAME, _attend)
