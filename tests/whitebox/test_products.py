@@ -9,6 +9,7 @@ from peft.tuners.lora import Linear
 
 from tests.whitebox.conftest import LORA
 from worker.whitebox import logprobs
+from worker.whitebox.blocks import use_plain_blocks
 from worker.whitebox.frozen import FrozenLayer
 from worker.whitebox.logprobs import chosen_logprobs
 from worker.whitebox.lora import sums_of
@@ -118,10 +119,11 @@ def test_packed_weights_change_no_gradient_but_in_the_last_bits(
     gradients = []
     for packed in (False, True):
         learner = make_policy(LORA, learning=Learning(packed_weights=packed)).learner
+        use_plain_blocks(learner.scorer.model)  # which round in another order
         [means] = learner.scorer.means([TEXTS])
         gradients.append(torch.autograd.grad(means.sum(), list(learner.parameters.values())))
     for one, other in zip(*gradients, strict=True):
-        assert torch.allclose(one, other, atol=5e-6)
+        assert torch.allclose(one, other, atol=1e-6)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

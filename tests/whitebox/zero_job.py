@@ -126,7 +126,7 @@ def main(wish: dict[str, Any]) -> None:
         load_training_state(policy, Path(wish["state"]))
         found["resumed"] = next_step(policy)
         found["no_loss"] = refused(policy, float("nan"))
-        found["no_gradient"] = refused(policy, 1e36) if wish["tuning"] == "lora" else None
+        found["no_gradient"] = refused(policy, 3e36) if wish["tuning"] == "lora" else None
     (out / "found.json").write_text(json.dumps(found))
 
 

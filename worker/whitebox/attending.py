@@ -1,7 +1,7 @@
 """The attending half of a block, forward and back by hand: x + out(attention(q, k, v)).
 
-q, k, v are products of norm(x), with q and k turned by their positions. Autograd would take twice
-as many passes over memory as the products need.
+q, k, v are products of norm(x), with q and k turned by their positions. Autograd would take
+more passes over memory.
 """
 
 from collections.abc import Callable, Sequence

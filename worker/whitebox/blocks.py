@@ -33,7 +33,7 @@ KNOWN = frozenset(
 PROBE = 3
 """Tokens that both blocks are compared on."""
 CLOSE = 1e-3
-"""The most by which their additions may differ, as a share; rounding makes about a tenth of it."""
+"""The most by which what they add may differ, as a share; rounding makes less."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,6 @@
 """The gated half of a block, forward and back by hand: x + down(silu(gate(n)) up(n)), n = norm(x).
 
-Autograd would take twice as many passes over memory as the products need.
+Autograd would take more passes over memory.
 """
 
 from dataclasses import dataclass

@@ -108,12 +108,12 @@ class Stack:
         return self.product(x_TD)[0]
 
     def product(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:
-        """All outputs beside one another, (T, E), and s times what all A make of x, (T, R)."""
-        factors = self.factors
-        low_TR = (x_TD @ joined([f.a_RD for f in factors]).to(x_TD.dtype).T).mul_(self.scale)
+        """All outputs beside one another, (T, E), and what all A make of x, (T, R)."""
+        factors, scale = self.factors, self.scale
+        low_TR = x_TD @ joined([f.a_RD for f in factors]).to(x_TD.dtype).T
         y_TE = self.base.forward(x_TD)
         for f, y, low in zip(factors, *_shares(factors, y_TE, low_TR), strict=True):
-            y.addmm_(low, f.b_ER.to(x_TD.dtype).T)
+            y.addmm_(low, f.b_ER.to(x_TD.dtype).T, alpha=scale)
         return y_TE, low_TR
 
     def back(
@@ -121,7 +121,8 @@ class Stack:
     ) -> tuple[Tensor | None, ...]:
         """The slopes of x, unless they go no further, then of all A and of all B."""
         factors = self.factors
-        each = list(zip(factors, *_shares(factors, slope_TE, low_TR), strict=True))
+        shares = _shares(factors, slope_TE, low_TR * self.scale)
+        each = list(zip(factors, *shares, strict=True))
         downs = [slope @ f.b_ER.to(slope.dtype) for f, slope, _ in each]
         down_TR = (downs[0] if len(downs) == 1 else torch.cat(downs, 1)).mul_(self.scale)
         dx = None
