@@ -4,7 +4,6 @@ The library's caches hold a copy of the prompt for every candidate, and its atte
 again for every query head that shares a key head: most of what a step moves in memory.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,28 +148,15 @@ def attend_by(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    scale: float,
-    kwargs: Mapping[str, Any],
-) -> Tensor:
-    """What the model's attention gives for one of its modules, (R, T, H, d).
-
-    `kwargs` are those that the model was called with.
-    """
-    about = {name: kwargs.get(name) for name in ("prompts", "tree")}
-    return _attend(module, query, key, value, mask, scaling=scale, **about)[0]
-
-
-def _attend(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
     attention_mask: Tensor | None,
     prompts: Prompts | None = None,
     tree: Tree | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
+    """Attention as the library asks for it: queries (R, H, T, d), keys and values (R, h, t, d).
+
+    Gives (R, T, H, d), and no weights. `prompts` and `tree` are the model's own arguments.
+    """
     if tree is not None:
         return attend(query, key, value, tree, kwargs["scaling"]).transpose(1, 2), None
     if prompts is not None:
@@ -205,5 +191,5 @@ def _step(
     return out.reshape(rows, 1, heads, size)
 
 
-AttentionInterface.register(NAME, _attend)
+AttentionInterface.register(NAME, attend_by)
 AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -15,7 +15,12 @@ from worker.whitebox.norms import Norm
 from worker.whitebox.score import base_of
 from worker.whitebox.stacks import Stack
 
-GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
+GROUPS = (
+    ("self_attn", ("q_proj", "k_proj", "v_proj")),
+    ("self_attn", ("o_proj",)),
+    ("mlp", ("gate_proj", "up_proj")),
+    ("mlp", ("down_proj",)),
+)
 """A block's products, by the layers that read one input."""
 NORMS = ("input_layernorm", "post_attention_layernorm")
 KNOWN = frozenset(
@@ -64,7 +69,7 @@ class Block:
         def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             if cache is not None:
                 key, value = cache.update(key, value, module.layer_idx, kwargs=others)
-            return attend_by(module, query, key, value, attention_mask, scale, others)
+            return attend_by(module, query, key, value, attention_mask, scaling=scale, **others)[0]
 
         x_BTD = self.attending.values(x_BTD, rotation, attention)
         return self.gating.values(x_BTD.flatten(0, 1)).view(x_BTD.shape)
@@ -117,9 +122,11 @@ def _blocks(decoder: Any, stacks: Sequence[Stack]) -> Iterator[Block]:
     known = {tuple(map(id, stack.layers)): stack for stack in stacks}
     rotations = Rotations()
     for layer in getattr(decoder, "layers", ()):
-        halves = [getattr(layer, name, None) for name in ("self_attn", "mlp")]
-        parts = [[getattr(half, n, None) for n in names] for half in halves for names in GROUPS]
-        of = [known[key] for key in (tuple(map(id, part)) for part in parts) if key in known]
+        parts = [
+            tuple(id(getattr(getattr(layer, half, None), name, None)) for name in names)
+            for half, names in GROUPS
+        ]
+        of = [known[part] for part in parts if part in known]
         norms: list[Any] = [getattr(layer, name, None) for name in NORMS]
         if len(of) == len(GROUPS) and all(hasattr(norm, "variance_epsilon") for norm in norms):
             plain = [Norm(norm.weight, norm.variance_epsilon) for norm in norms]
