@@ -32,7 +32,7 @@ from worker.methods.offline import OfflineConfig
 from worker.objectives import dpo, pro, reward, rrhf, sft
 from worker.objectives.types import Objective
 from worker.whitebox.continuous import ContinuousSampler
-from worker.whitebox.frozen import packing_pays
+from worker.whitebox.frozen import Layout, best_layout
 from worker.whitebox.generate import GenerateSampler
 from worker.whitebox.load import FolderModel, HubModel, PackageModel, Source
 from worker.whitebox.opening import (
@@ -176,7 +176,7 @@ def build_policy(
             batch_tokens=spec.engine.batch_tokens,
             checkpointing=spec.engine.checkpointing,
             merged_sampling=spec.engine.merged_sampling,
-            packed_weights=_packed(spec.engine.packed_weights),
+            layout=_layout(spec.engine.packed_weights),
         ),
     )
 
@@ -209,8 +209,8 @@ def updates_of(method: MethodSpec, steps: int) -> int:
             return method.epochs * math.ceil(steps / size)
 
 
-def _packed(wanted: Literal["auto", "on", "off"]) -> bool:
-    return packing_pays() if wanted == "auto" else wanted == "on"
+def _layout(packed: Literal["auto", "on", "off"]) -> Layout:
+    return best_layout() if packed == "auto" else "packed" if packed == "on" else "own"
 
 
 def optimizer_config(spec: OptimizerSpec) -> OptimizerConfig:

@@ -29,6 +29,7 @@ from worker.cycle.types import (
 from worker.objectives.pro import Pro
 from worker.whitebox.chat import Chat
 from worker.whitebox.decode import BatchedSampler
+from worker.whitebox.frozen import LAYOUTS, Layout, best_layout
 from worker.whitebox.opening import Learning, make_speaker, make_trainable
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.sample import Drawn, Generation, Row, never
@@ -183,10 +184,10 @@ class Bench:
 
 
 def prepare(
-    workload: Workload, judge_url: str, shared_prompt: SharedPrompt, *, packed: bool
+    workload: Workload, judge_url: str, shared_prompt: SharedPrompt, layout: Layout
 ) -> Bench:
     """Build the white box and run it once, so that nothing is loaded under the clock."""
-    learning = Learning(shared_prompt, packed_weights=packed)
+    learning = Learning(shared_prompt, layout=layout)
     model, tokenizer = build_for(workload)
     prompts = prompts_for(workload, tokenizer)
     box = _white_box(workload, model, tokenizer, learning)
@@ -195,6 +196,18 @@ def prepare(
     policy = Watched(_white_box(workload, model, tokenizer, learning))
     judge = Verdicts(workload, JudgeClient(judge_url), policy, [])
     return Bench(workload, prompts, policy, judge, Stopwatch(workload.device))
+
+
+def layout_of(wanted: str) -> Layout:
+    """Return the layout of this name; `auto` is what the engine takes here.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    found: dict[str, Layout] = {"auto": best_layout(), **{name: name for name in LAYOUTS}}
+    if wanted not in found:
+        raise ValueError(f"no layout {wanted!r}; there are {', '.join(found)}")
+    return found[wanted]
 
 
 def record(at: At, learned: Learned | None, *said: object) -> list[object]:

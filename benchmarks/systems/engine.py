@@ -1,10 +1,9 @@
 """The engine itself: `k` lanes, with its own method, sampler and learner."""
 
-from benchmarks.systems.cycle_parts import prepare, record
+from benchmarks.systems.cycle_parts import layout_of, prepare, record
 from benchmarks.workload import Measured, Workload
 from worker.cycle.events import Iterated
 from worker.methods.cyclealign import CycleConfig, cyclealign
-from worker.whitebox.frozen import packing_pays
 from worker.whitebox.strips import SharedPrompt
 
 
@@ -15,20 +14,19 @@ def run(
     tree: str = "1",
     update: str = "prompt",
     staleness: str = "0",
-    packed: str = "auto",
+    layout: str = "auto",
     exact: str = "0",
 ) -> Measured:
     """Align every prompt with `k` lanes in flight.
 
-    `tree=0` computes a prompt anew for each response; `packed=0` multiplies by weights as
-    they lie, `packed=1` by weights laid out anew; without either the CPU's maker decides.
-    `exact=1` is the profile that equals the reference loop in every bit: no shared prompt, no
-    packing, and the belief from a scoring pass.
+    `tree=0` computes a prompt anew for each response; `layout=own` multiplies by weights as they
+    lie, `layout=joined` by those of one input as one, `layout=packed` by weights laid out anew;
+    without any the CPU's maker decides. `exact=1` is the profile that equals the reference loop in
+    every bit: no shared prompt, no other layout, and the belief from a scoring pass.
     """
     plain = exact == "1"
     shared_prompt: SharedPrompt = "off" if plain or tree == "0" else "auto"
-    lay = packing_pays() if packed == "auto" else packed == "1"
-    bench = prepare(workload, judge_url, shared_prompt, packed=lay and not plain)
+    bench = prepare(workload, judge_url, shared_prompt, "own" if plain else layout_of(layout))
     config = CycleConfig(
         seed=workload.seed,
         iterations=workload.iterations,

@@ -14,6 +14,7 @@ from worker.objectives.reward import PairwiseLogistic
 from worker.objectives.types import Objective
 from worker.whitebox.checkpoint import load_training_state, save_checkpoint
 from worker.whitebox.errors import StateMismatch
+from worker.whitebox.frozen import LAYOUTS, Layout
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import (
     Learning,
@@ -61,11 +62,11 @@ def values(trained: WhiteBox) -> list[float]:
     return trained.values([RANKING])[0]
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_policy_begins_as_the_checkpoint_was(
-    packed: bool, chat_model: Path, trained: Path, tmp_path: Path
+    layout: Layout, chat_model: Path, trained: Path, tmp_path: Path
 ) -> None:
-    learning = Learning(packed_weights=packed)
+    learning = Learning(layout=layout)
     begun = policy(chat_model, trained, learning=learning)
     merged = policy(trained / "merged", learning=learning)
     assert begun.version == 0
@@ -100,11 +101,11 @@ def test_its_distance_is_from_where_it_began(chat_model: Path, trained: Path) ->
     assert begun.distance(Answers(PROMPT, tuple(samples))) != pytest.approx(0, abs=1e-2)
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_dpo_compares_with_where_it_began_resumed_or_not(
-    packed: bool, chat_model: Path, trained: Path, tmp_path: Path
+    layout: Layout, chat_model: Path, trained: Path, tmp_path: Path
 ) -> None:
-    learning = Learning(packed_weights=packed)
+    learning = Learning(layout=layout)
     begun, resumed = (policy(chat_model, trained, Dpo(), learning) for _ in range(2))
     assert taught(begun, RANKING).loss == pytest.approx(math.log(2), abs=1e-5)
     save_checkpoint(begun, tmp_path / "one", base_model="tiny")

@@ -12,6 +12,7 @@ from transformers.models.auto import AutoModelForCausalLM
 from tests.whitebox.conftest import LORA
 from worker.whitebox.attention import share_prompts
 from worker.whitebox.blocks import use_plain_blocks
+from worker.whitebox.frozen import Layout
 from worker.whitebox.opening import Learning
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.strips import SharedPrompt, Texts
@@ -50,13 +51,16 @@ def _gradients(policy: WhiteBox, texts: list[Texts]) -> tuple[Tensor, list[Tenso
 @pytest.mark.parametrize("texts", [ALIKE, UNLIKE])
 @pytest.mark.parametrize("shared_prompt", ["on", "off"])
 @pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("layout", ["joined", "packed"])
 def test_means_and_gradients_are_those_of_the_librarys_blocks(
     make_policy: Callable[..., WhiteBox],
     shared_prompt: SharedPrompt,
     texts: list[Texts],
     checkpointing: bool,
+    layout: Layout,
 ) -> None:
-    policy = make_policy(learning=Learning(shared_prompt, checkpointing=checkpointing))
+    learning = Learning(shared_prompt, checkpointing=checkpointing, layout=layout)
+    policy = make_policy(learning=learning)
     _warm(policy.learner.scorer.model)
     layers = policy.learner.scorer.model.get_base_model().model.layers
     assert all("forward" in vars(layer) for layer in layers)
@@ -79,11 +83,11 @@ def test_an_adapter_that_changes_before_the_way_back_is_told(
         torch.autograd.grad(means.sum(), list(learner.parameters.values()))
 
 
-def _tuned(config: Any) -> Any:
+def _tuned(config: Any, layout: Layout = "joined") -> Any:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config).eval()
     share_prompts(model)
-    return tune(model, LORA, packed=True).get_base_model()
+    return tune(model, LORA, layout=layout).get_base_model()
 
 
 @pytest.mark.parametrize(
@@ -94,8 +98,9 @@ def _tuned(config: Any) -> Any:
         Qwen2Config(**SIZES),
     ],
 )
-def test_logits_of_padded_rows_are_the_librarys(config: Any) -> None:
-    base = _tuned(config)
+@pytest.mark.parametrize("layout", ["joined", "packed"])
+def test_logits_of_padded_rows_are_the_librarys(config: Any, layout: Layout) -> None:
+    base = _tuned(config, layout)
     assert all("forward" in vars(layer) for layer in base.model.layers)
     _warm(base)
     tokens = torch.arange(12).view(2, 6)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.whitebox.conftest import GENERATION, LORA, ask, lesson, taught
 from worker.objectives.dpo import Dpo
+from worker.whitebox.frozen import LAYOUTS, Layout
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import Learning, make_trainable, open_speaker
 from worker.whitebox.policy import WhiteBox
@@ -29,11 +30,11 @@ def policy(folder: Path, tuning: Tuning, learning: Learning | None = None) -> Wh
 
 
 @pytest.mark.parametrize("tuning", [LORA, FullTuning()])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_dpo_begins_knowing_nothing_and_learns_the_order(
-    tuning: Tuning, packed: bool, chat_model: Path
+    tuning: Tuning, layout: Layout, chat_model: Path
 ) -> None:
-    trained = policy(chat_model, tuning, Learning(packed_weights=packed))
+    trained = policy(chat_model, tuning, Learning(layout=layout))
     losses = [taught(trained, RANKING).loss for _ in range(6)]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-5)
     assert losses[-1] < losses[0] - 0.05

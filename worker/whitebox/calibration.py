@@ -24,7 +24,7 @@ Shape = tuple[int, int, int]
 DTYPES: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 ADAM_BYTES = 28
 """Read and written by AdamW a weight in float32: weight and two moments both ways, gradient."""
-LAYOUTS = (False, True)
+PACKED = (False, True)
 """Weights as they are, and packed."""
 BUFFER_BYTES = (1 << 24, 1 << 27)
 """Least and most that is read to measure memory: a model within a cache is read from there."""
@@ -81,11 +81,11 @@ def product_rates(
     """
     sides = [_scaled(side, device) for side in (512, 1024)]
     every = [*((side, side, side) for side in sides), *shapes]
-    share = seconds / len(every) / len(LAYOUTS)
+    share = seconds / len(every) / len(PACKED)
     return {
         shape: max(
             2.0 * prod(shape) / best_seconds(run, device, share)
-            for run in (_product(shape, dtype, device, packed=packed) for packed in LAYOUTS)
+            for run in (_product(shape, dtype, device, packed=packed) for packed in PACKED)
         )
         for shape in every
     }
@@ -136,7 +136,7 @@ def decode_rate(model: Any, rows: int, *, context: int, steps: int = 8) -> float
     device = next(model.parameters()).device
     step = _decode_step(model, rows, max(context, steps + 1))
     tries = []
-    for packed in LAYOUTS:
+    for packed in PACKED:
         with _products_of(model, packed=packed):
             _timed(step, device)
             tries += [_timed(step, device) for _ in range(steps)]

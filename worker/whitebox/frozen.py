@@ -1,18 +1,23 @@
 """Products with weights that are not trained, in the layout that a CPU multiplies fastest.
 
-A plain product lays its weight out anew at every call, which for few rows takes longer than the
-product itself; a frozen weight is laid out once for each direction.
+Weights that meet the same input stand below one another and are multiplied as one. Where torch's
+own product then lays a weight out anew at every call, a frozen one is laid out once for each
+direction.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+Layout = Literal["own", "joined", "packed"]
+"""How frozen weights lie: each as it was loaded; those of one input below one another, in a copy;
+or besides laid out anew for each direction."""
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 Product = Callable[[Tensor, Tensor | None], Tensor]
 """y (T, E) = x (T, D) W' + b."""
 
@@ -36,8 +41,11 @@ class FrozenLayer:
         self.weights: list[Tensor] = [layer.weight for layer in layers]
         self.bias = _bias(layers)
         self._packed = packed
-        self._of: dict[bool, tuple[tuple[int, ...], Product]] = {}
-        """By direction, with what tells whether the weights are still as they were."""
+        self._made_of: tuple[int, ...] = ()
+        """What tells whether the weights are still as they were."""
+        self._joined: Tensor | None = None
+        self._products: dict[bool, Product] = {}
+        """By direction."""
 
     def forward(self, x_TD: Tensor) -> Tensor:
         """Return x W' + b, (T, E)."""
@@ -49,20 +57,27 @@ class FrozenLayer:
 
     def _product(self, *, back: bool) -> Product:
         mark = tuple(mark for weight in self.weights for mark in _mark(weight))
-        made_of, product = self._of.get(back, (None, None))
-        if product is None or made_of != mark:
-            weight_ED = joined(self.weights)
-            product = product_with(weight_ED.mT if back else weight_ED, packed=self._packed)
-            self._of[back] = (mark, product)
-        return product
+        if mark != self._made_of:
+            self._made_of, self._joined, self._products = mark, None, {}
+        if back not in self._products:
+            weight_ED = self._weight()
+            weight = weight_ED.mT if back else weight_ED
+            self._products[back] = product_with(weight, packed=self._packed)
+        return self._products[back]
+
+    def _weight(self) -> Tensor:
+        """All weights in one; a packed product has a copy of its own, so that one is not kept."""
+        weight_ED = joined(self.weights) if self._joined is None else self._joined
+        self._joined = None if self._packed else weight_ED
+        return weight_ED
 
 
 _PACKED: "WeakKeyDictionary[Any, FrozenLayer]" = WeakKeyDictionary()
 
 
 @cache
-def packing_pays() -> bool:
-    """Whether packed products are faster here, by the CPU's maker: a machine always computes alike.
+def best_layout() -> Layout:
+    """The layout that is fastest here, by the CPU's maker: a machine always computes alike.
 
     Torch multiplies with Intel's MKL. On an EPYC packing made learning and sampling a fifth to a
     third faster, on a Xeon nothing.
@@ -70,8 +85,8 @@ def packing_pays() -> bool:
     try:
         about = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return False
-    return "GenuineIntel" not in about
+        return "joined"
+    return "joined" if "GenuineIntel" in about else "packed"
 
 
 def pack(layers: Iterable[Any]) -> None:

@@ -11,7 +11,7 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor
 
-from worker.whitebox.frozen import FrozenLayer, can_pack, frozen, pack, unpack
+from worker.whitebox.frozen import FrozenLayer, Layout, can_pack, frozen, pack, unpack
 from worker.whitebox.score import base_of
 from worker.whitebox.stacks import Stack, Sums
 
@@ -21,19 +21,18 @@ TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _SUMS: "WeakKeyDictionary[Any, Sums]" = WeakKeyDictionary()
 
 
-def use_lean_products(model: Any, *, sums: bool = True, packed: bool = True) -> list[Stack]:
+def use_lean_products(model: Any, *, sums: bool = True, layout: Layout = "packed") -> list[Stack]:
     """Let every plain adapter of a peft model compute y = x W' + b + s (x A') B' by ours.
 
     With `sums`, sampling adds the adapters into a copy of the weights; not in bfloat16, whose eight
-    bits would swallow a small adapter. With `packed`, a CPU holds frozen weights once more for each
-    direction of learning, and the sums, in the layout that it multiplies fastest. Returns the
-    layers as they are multiplied.
+    bits would swallow a small adapter. `layout` is that of frozen weights and sums on a CPU.
+    Returns the layers as they are multiplied.
     """
-    base = model.get_base_model()
+    base, packed = model.get_base_model(), layout == "packed"
     layers = [layer for layer in model.modules() if type(layer) is Linear and _is_plain(layer)]
     stacks = [
         Stack(some, FrozenLayer(*(layer.get_base_layer() for layer in some), packed=packed))
-        for some in _stacked(base, layers, packed=packed)
+        for some in _stacked(base, layers, layout)
     ]
     exact = all(layer.get_base_layer().weight.dtype == torch.float32 for layer in layers)
     _SUMS[base] = Sums(stacks if sums and exact else [], packed)
@@ -60,12 +59,11 @@ def sums_of(base: Any) -> Sums:
     return _SUMS.get(base) or Sums([])
 
 
-def _stacked(base: Any, layers: list[Any], *, packed: bool) -> list[list[Any]]:
-    """The layers, those together that read the same input.
-
-    Weights that are not laid out anew would have to be copied for it, so they stay apart.
-    """
-    anew = [layer for layer in layers if packed and can_pack(layer.get_base_layer().weight)]
+def _stacked(base: Any, layers: list[Any], layout: Layout) -> list[list[Any]]:
+    """The layers, those together that read the same input, unless weights stay as they lie."""
+    anew = [
+        layer for layer in layers if layout != "own" and can_pack(layer.get_base_layer().weight)
+    ]
     found = [
         [getattr(block, name) for name in names]
         for block in base.modules()

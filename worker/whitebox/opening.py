@@ -11,6 +11,7 @@ from worker.objectives.types import Objective
 from worker.whitebox.attention import can_share, share_prompts
 from worker.whitebox.chat import Chat, open_chat
 from worker.whitebox.decode import BatchedSampler
+from worker.whitebox.frozen import Layout
 from worker.whitebox.generate import GenerateSampler
 from worker.whitebox.kernels import use_fused_kernels
 from worker.whitebox.learn import Learner
@@ -39,8 +40,8 @@ class Learning:
     """Whether activations are computed anew for the backward pass: slower, in less memory."""
     merged_sampling: bool = True
     """Whether float32 weights are held a second time with their adapters added in, to sample."""
-    packed_weights: bool = True
-    """Whether a CPU holds frozen weights twice more, laid out for products in either direction."""
+    layout: Layout = "packed"
+    """Of frozen weights on a CPU: `own` is the bit-exact profile and needs no more memory."""
 
 
 def open_speaker(
@@ -113,7 +114,7 @@ def make_trainable(
         seed,
         checkpointing=learning.checkpointing,
         merged=learning.merged_sampling,
-        packed=learning.packed_weights,
+        layout=learning.layout,
         head=head,
     )
     make = Scorer if head is None else RewardScorer

@@ -23,6 +23,25 @@ class Factors(NamedTuple):
     b_ER: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Adapters:
+    """Those of several layers."""
+
+    factors: list[Factors]
+    scale: float
+    """The s of all alike."""
+    sizes: list[int]
+    """Of outputs, E."""
+    ranks: list[int]
+
+    def shares(self, wide_TE: Tensor, low_TR: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Each adapter's columns of outputs and of low-rank products."""
+        if len(self.factors) == 1:
+            return (wide_TE,), (low_TR,)
+        # `torch.split` takes many times as long to come to the same
+        return wide_TE.split_with_sizes(self.sizes, 1), low_TR.split_with_sizes(self.ranks, 1)
+
+
 @dataclass(eq=False)
 class Stack:
     """Adapted layers that read the same input, or one alone."""
@@ -33,8 +52,8 @@ class Stack:
     """The product with the adapters of the last renewal added in, while that is in use."""
     _ready: tuple[Tensor, Sequence[Tensor]] | None = None
     """An input, and the outputs of all layers for it."""
-    _factors: dict[str, list[Factors]] = field(default_factory=dict)
-    """By the name of the adapters."""
+    _adapters: dict[str, Adapters] = field(default_factory=dict)
+    """By their name."""
 
     @property
     def sizes(self) -> list[int]:
@@ -42,26 +61,23 @@ class Stack:
         return [layer.out_features for layer in self.layers]
 
     @property
-    def factors(self) -> list[Factors]:
-        """Of the adapters at work; peft's ways to them are long, so they are noted by name."""
+    def adapters(self) -> Adapters:
+        """Those at work; peft's ways to them are long, so they are noted by name."""
         name = self.layers[0].active_adapters[0]
-        if name not in self._factors:
-            self._factors[name] = [
-                Factors(layer.lora_A[name].weight, layer.lora_B[name].weight)
-                for layer in self.layers
-            ]
-        return self._factors[name]
+        if name not in self._adapters:
+            self._adapters[name] = self._adapters_of(name)
+        return self._adapters[name]
 
-    @property
-    def scale(self) -> float:
-        """The s of all adapters alike."""
-        [scale] = {layer.scaling[layer.active_adapters[0]] for layer in self.layers}
-        return float(scale)
+    def _adapters_of(self, name: str) -> Adapters:
+        layers = self.layers
+        factors = [Factors(one.lora_A[name].weight, one.lora_B[name].weight) for one in layers]
+        [scale] = {float(layer.scaling[name]) for layer in layers}
+        return Adapters(factors, scale, self.sizes, [len(f.a_RD) for f in factors])
 
     @property
     def flat(self) -> list[Tensor]:
         """All A, then all B, in the order of the slopes of `back`."""
-        factors = self.factors
+        factors = self.adapters.factors
         return [*(f.a_RD for f in factors), *(f.b_ER for f in factors)]
 
     @torch.no_grad()
@@ -69,9 +85,10 @@ class Stack:
         """W + s B A of all layers below one another, (E, D)."""
         first = self.layers[0].get_base_layer().weight
         total_ED: Tensor = first.new_empty(sum(self.sizes), first.shape[1])
-        parts = zip(self.layers, self.factors, torch.split(total_ED, self.sizes), strict=True)
+        adapters = self.adapters
+        parts = zip(self.layers, adapters.factors, total_ED.split_with_sizes(self.sizes), strict=True)
         for layer, (a, b), part_ED in parts:
-            torch.addmm(layer.get_base_layer().weight, b, a, alpha=self.scale, out=part_ED)
+            torch.addmm(layer.get_base_layer().weight, b, a, alpha=adapters.scale, out=part_ED)
         return total_ED
 
     def forward(self, which: int, x: Tensor) -> Tensor:
@@ -109,29 +126,30 @@ class Stack:
 
     def product(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:
         """All outputs beside one another, (T, E), and what all A make of x, (T, R)."""
-        factors, scale = self.factors, self.scale
-        low_TR = x_TD @ joined([f.a_RD for f in factors]).to(x_TD.dtype).T
+        adapters = self.adapters
+        low_TR = x_TD @ joined([f.a_RD for f in adapters.factors]).to(x_TD.dtype).T
         y_TE = self.base.forward(x_TD)
-        for f, y, low in zip(factors, *_shares(factors, y_TE, low_TR), strict=True):
-            y.addmm_(low, f.b_ER.to(x_TD.dtype).T, alpha=scale)
+        for f, y, low in zip(adapters.factors, *adapters.shares(y_TE, low_TR), strict=True):
+            y.addmm_(low, f.b_ER.to(x_TD.dtype).T, alpha=adapters.scale)
         return y_TE, low_TR
 
     def back(
         self, slope_TE: Tensor, x_TD: Tensor, low_TR: Tensor, *, onward: bool = True
     ) -> tuple[Tensor | None, ...]:
         """The slopes of x, unless they go no further, then of all A and of all B."""
-        factors = self.factors
-        shares = _shares(factors, slope_TE, low_TR * self.scale)
+        adapters = self.adapters
+        factors = adapters.factors
+        shares = adapters.shares(slope_TE, low_TR * adapters.scale)
         each = list(zip(factors, *shares, strict=True))
         downs = [slope @ f.b_ER.to(slope.dtype) for f, slope, _ in each]
-        down_TR = (downs[0] if len(downs) == 1 else torch.cat(downs, 1)).mul_(self.scale)
+        down_TR = (downs[0] if len(downs) == 1 else torch.cat(downs, 1)).mul_(adapters.scale)
         dx = None
         if onward:
             a_RD = joined([f.a_RD for f in factors]).to(slope_TE.dtype)
             dx = self.base.back(slope_TE).addmm_(down_TR, a_RD)
         da_RD = (down_TR.T @ x_TD).to(factors[0].a_RD.dtype)
         db = [(slope.T @ low).to(f.b_ER.dtype) for f, slope, low in each]
-        return dx, *torch.split(da_RD, [len(f.a_RD) for f in factors]), *db
+        return dx, *da_RD.split_with_sizes(adapters.ranks), *db
 
 
 @dataclass
@@ -157,16 +175,6 @@ class Sums:
         finally:
             for stack in self.stacks:
                 stack.merged = None
-
-
-def _shares(
-    factors: Sequence[Factors], wide_TE: Tensor, low_TR: Tensor
-) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Each adapter's columns of outputs and of low-rank products."""
-    return (
-        torch.split(wide_TE, [len(f.b_ER) for f in factors], 1),
-        torch.split(low_TR, [len(f.a_RD) for f in factors], 1),
-    )
 
 
 class _LowRank(torch.autograd.Function):

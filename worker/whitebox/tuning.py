@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 
 from worker.whitebox.adapters import load_adapters
 from worker.whitebox.blocks import use_lean_blocks
+from worker.whitebox.frozen import Layout
 from worker.whitebox.lora import use_lean_products
 from worker.whitebox.norms import use_torch_norms
 
@@ -39,7 +40,7 @@ def tune(
     *,
     checkpointing: bool = False,
     merged: bool = False,
-    packed: bool = False,
+    layout: Layout = "own",
     head: str | None = None,
 ) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
@@ -47,8 +48,7 @@ def tune(
     Adapters are those of a folder or start as drawn from `seed`, and as no change: their second
     factor is zero. With `checkpointing` training mode drops activations, and nothing else: all
     dropout is switched off. With `merged` there is a second copy of the adapted weights to sample
-    from, with `packed` there are two of the frozen ones in the layouts that a CPU multiplies
-    fastest. A fresh `head` is trained as it is.
+    from; `layout` is that of the frozen ones on a CPU. A fresh `head` is trained as it is.
 
     Raises:
         StateMismatch: the adapters in the folder are not of this model and rank.
@@ -60,11 +60,11 @@ def tune(
         case FullTuning():
             return model.requires_grad_(requires_grad=True).eval()
         case LoraTuning():
-            return _with_adapters(model, tuning, seed, head, merged=merged, packed=packed).eval()
+            return _with_adapters(model, tuning, seed, head, merged=merged, layout=layout).eval()
 
 
 def _with_adapters(
-    model: Any, tuning: LoraTuning, seed: int, head: str | None, *, merged: bool, packed: bool
+    model: Any, tuning: LoraTuning, seed: int, head: str | None, *, merged: bool, layout: Layout
 ) -> Any:
     config = LoraConfig(
         r=tuning.rank,
@@ -81,7 +81,7 @@ def _with_adapters(
         tuned = get_peft_model(model, config)
         if tuning.start is not None:
             load_adapters(tuned, tuning.start)
-    stacks = use_lean_products(tuned, sums=merged, packed=packed)
+    stacks = use_lean_products(tuned, sums=merged, layout=layout)
     use_torch_norms(tuned)
     if head is None:
         use_lean_blocks(tuned, stacks)

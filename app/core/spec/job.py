@@ -148,8 +148,8 @@ class EngineSpec(Spec):
     packed_weights: Literal["auto", "on", "off"] = Field(
         default="auto",
         description="Under LoRA and on a CPU, hold the frozen weights twice more, laid out for "
-        "fast products in either direction; `auto` does on CPUs that are not Intel's, where it "
-        "pays. Nothing on a GPU.",
+        "fast products in either direction. `auto` does on CPUs that are not Intel's, where it "
+        "pays; on Intel's it joins those that read one input, in a copy. Nothing on a GPU.",
     )
     ranks: int = Field(
         default=1, ge=1, le=64, description="Processes, each on a GPU of its own if there are any."
