@@ -1,6 +1,7 @@
 """Our blocks beside the library's that they stand for."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ from torch import Tensor
 from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config, Qwen3Config
 from transformers.models.auto import AutoModelForCausalLM
 
-from tests.whitebox.conftest import LORA
+from tests.whitebox.conftest import ADAMW, GENERATION, LORA
+from worker.objectives.reward import PairwiseLogistic
 from worker.whitebox.attention import share_prompts
 from worker.whitebox.blocks import use_plain_blocks
 from worker.whitebox.frozen import Layout
-from worker.whitebox.opening import Learning
+from worker.whitebox.load import FolderModel
+from worker.whitebox.opening import Learning, make_reward_trainable, open_speaker
 from worker.whitebox.policy import WhiteBox
 from worker.whitebox.strips import SharedPrompt, Texts
 from worker.whitebox.tuning import tune
@@ -60,7 +63,26 @@ def test_means_and_gradients_are_those_of_the_librarys_blocks(
     layout: Layout,
 ) -> None:
     learning = Learning(shared_prompt, checkpointing=checkpointing, layout=layout)
-    policy = make_policy(learning=learning)
+    _compare(make_policy(learning=learning), texts)
+
+
+@pytest.mark.parametrize("shared_prompt", ["on", "off"])
+def test_rewards_and_gradients_are_those_of_the_librarys_blocks(
+    chat_model: Path, shared_prompt: SharedPrompt
+) -> None:
+    policy = make_reward_trainable(
+        open_speaker(FolderModel(chat_model), GENERATION),
+        LORA,
+        PairwiseLogistic(),
+        ADAMW,
+        total_updates=10,
+        learning=Learning(shared_prompt, layout="joined"),
+    )
+    _compare(policy, UNLIKE)
+
+
+def _compare(policy: WhiteBox, texts: list[Texts]) -> None:
+    """Means and gradients by ours and by the library's blocks."""
     _warm(policy.learner.scorer.model)
     layers = policy.learner.scorer.model.get_base_model().model.layers
     assert all("forward" in vars(layer) for layer in layers)

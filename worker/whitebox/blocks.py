@@ -87,7 +87,7 @@ def use_lean_blocks(model: Any, stacks: Sequence[Stack]) -> None:
     `stacks` are the products as `use_lean_products` returns them.
     """
     base = base_of(model)
-    decoder = base.get_decoder()
+    decoder = base.base_model
     rotary = getattr(decoder, "rotary_emb", None)
     if rotary is None or not takes_trees(base):
         return
@@ -99,7 +99,7 @@ def use_lean_blocks(model: Any, stacks: Sequence[Stack]) -> None:
 
 def use_plain_blocks(model: Any) -> None:
     """Take that back."""
-    for layer in getattr(base_of(model).get_decoder(), "layers", ()):
+    for layer in getattr(base_of(model).base_model, "layers", ()):
         vars(layer).pop("forward", None)
 
 

@@ -86,7 +86,9 @@ class Stack:
         first = self.layers[0].get_base_layer().weight
         total_ED: Tensor = first.new_empty(sum(self.sizes), first.shape[1])
         adapters = self.adapters
-        parts = zip(self.layers, adapters.factors, total_ED.split_with_sizes(self.sizes), strict=True)
+        parts = zip(
+            self.layers, adapters.factors, total_ED.split_with_sizes(self.sizes), strict=True
+        )
         for layer, (a, b), part_ED in parts:
             torch.addmm(layer.get_base_layer().weight, b, a, alpha=adapters.scale, out=part_ED)
         return total_ED

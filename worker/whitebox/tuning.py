@@ -83,8 +83,7 @@ def _with_adapters(
             load_adapters(tuned, tuning.start)
     stacks = use_lean_products(tuned, sums=merged, layout=layout)
     use_torch_norms(tuned)
-    if head is None:
-        use_lean_blocks(tuned, stacks)
+    use_lean_blocks(tuned, stacks)
     if head is not None:
         getattr(tuned.get_base_model(), head).requires_grad_(requires_grad=True)
     return tuned
