@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 Layout = Literal["own", "joined", "packed"]
-"""How frozen weights lie: each as it was loaded; those of one input below one another, in a copy;
-or besides laid out anew for each direction."""
+"""How frozen weights (E, D) lie: each as it was loaded; those of one input below one another, in a
+copy; or such ones laid out anew for each direction of a product."""
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 Product = Callable[[Tensor, Tensor | None], Tensor]
 """y (T, E) = x (T, D) W' + b."""

@@ -25,7 +25,7 @@ class Factors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Adapters:
-    """Those of several layers."""
+    """Those of a stack's layers under one name, in the order of the layers."""
 
     factors: list[Factors]
     scale: float
@@ -33,12 +33,13 @@ class Adapters:
     sizes: list[int]
     """Of outputs, E."""
     ranks: list[int]
+    """Of factors, R."""
 
     def shares(self, wide_TE: Tensor, low_TR: Tensor) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-        """Each adapter's columns of outputs and of low-rank products."""
+        """Each adapter's columns of outputs (T, E) and of low-rank products (T, R), as views."""
         if len(self.factors) == 1:
             return (wide_TE,), (low_TR,)
-        # `torch.split` takes many times as long to come to the same
+        # the operator itself: `torch.split` goes through Python and takes twice the time
         return wide_TE.split_with_sizes(self.sizes, 1), low_TR.split_with_sizes(self.ranks, 1)
 
 
