@@ -177,6 +177,7 @@ def build_policy(
             checkpointing=spec.engine.checkpointing,
             merged_sampling=spec.engine.merged_sampling,
             layout=_layout(spec.engine.packed_weights),
+            compiled=spec.engine.kernels == "auto",
         ),
     )
 

@@ -183,11 +183,8 @@ class Bench:
         )
 
 
-def prepare(
-    workload: Workload, judge_url: str, shared_prompt: SharedPrompt, layout: Layout
-) -> Bench:
+def prepare(workload: Workload, judge_url: str, learning: Learning) -> Bench:
     """Build the white box and run it once, so that nothing is loaded under the clock."""
-    learning = Learning(shared_prompt, layout=layout)
     model, tokenizer = build_for(workload)
     prompts = prompts_for(workload, tokenizer)
     box = _white_box(workload, model, tokenizer, learning)
@@ -198,16 +195,19 @@ def prepare(
     return Bench(workload, prompts, policy, judge, Stopwatch(workload.device))
 
 
-def layout_of(wanted: str) -> Layout:
-    """Return the layout of this name; `auto` is what the engine takes here.
+def learning_of(shared_prompt: SharedPrompt, wanted: str) -> Learning:
+    """How a step is computed, by the layout of frozen weights.
+
+    `auto` is what the engine takes here; `torch` is the same without the kernels in C.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: there is no layout of this name.
     """
-    found: dict[str, Layout] = {"auto": best_layout(), **{name: name for name in LAYOUTS}}
+    found: dict[str, Layout] = {"auto": best_layout(), "torch": best_layout()}
+    found |= {name: name for name in LAYOUTS}
     if wanted not in found:
         raise ValueError(f"no layout {wanted!r}; there are {', '.join(found)}")
-    return found[wanted]
+    return Learning(shared_prompt, layout=found[wanted], compiled=wanted != "torch")
 
 
 def record(at: At, learned: Learned | None, *said: object) -> list[object]:

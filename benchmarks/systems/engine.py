@@ -1,6 +1,6 @@
 """The engine itself: `k` lanes, with its own method, sampler and learner."""
 
-from benchmarks.systems.cycle_parts import layout_of, prepare, record
+from benchmarks.systems.cycle_parts import learning_of, prepare, record
 from benchmarks.workload import Measured, Workload
 from worker.cycle.events import Iterated
 from worker.methods.cyclealign import CycleConfig, cyclealign
@@ -21,12 +21,14 @@ def run(
 
     `tree=0` computes a prompt anew for each response; `layout=own` multiplies by weights as they
     lie, `layout=joined` by those of one input as one, `layout=packed` by weights laid out anew;
-    without any the CPU's maker decides. `exact=1` is the profile that equals the reference loop in
-    every bit: no shared prompt, no other layout, and the belief from a scoring pass.
+    without any the CPU's maker decides, and `layout=torch` does without kernels in C. `exact=1` is
+    the profile that equals the reference loop in every bit: no shared prompt, no other layout, and
+    the belief from a scoring pass.
     """
     plain = exact == "1"
     shared_prompt: SharedPrompt = "off" if plain or tree == "0" else "auto"
-    bench = prepare(workload, judge_url, shared_prompt, "own" if plain else layout_of(layout))
+    learning = learning_of(shared_prompt, "own" if plain else layout)
+    bench = prepare(workload, judge_url, learning)
     config = CycleConfig(
         seed=workload.seed,
         iterations=workload.iterations,

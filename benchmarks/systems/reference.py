@@ -3,10 +3,10 @@
 A good one: a key-value cache, all candidates of a prompt in one batch, the engine's own precision,
 threads and sampler. What it lacks is what the paper's lacks: it waits for the judge, scores in a
 pass of its own, and computes a prompt anew for each response; `layout=auto` gives it the engine's
-way to multiply by frozen weights, and its blocks.
+way to multiply by frozen weights, its blocks and its kernels.
 """
 
-from benchmarks.systems.cycle_parts import STAGE, Bench, layout_of, prepare, record
+from benchmarks.systems.cycle_parts import STAGE, Bench, learning_of, prepare, record
 from benchmarks.workload import Measured, Workload
 from worker.cycle.ports import Answers, SampleRequest
 from worker.cycle.ranking import from_scores, relabel
@@ -17,7 +17,7 @@ from worker.cycle.types import At, Candidate, Prompt, Question, Ranked, Sample
 
 def run(workload: Workload, judge_url: str, layout: str = "own") -> Measured:
     """Align every prompt, one after the other."""
-    bench = prepare(workload, judge_url, "off", layout_of(layout))
+    bench = prepare(workload, judge_url, learning_of("off", layout))
     events: list[object] = []
     bench.watch.start()
     for prompt in bench.prompts:

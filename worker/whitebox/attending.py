@@ -4,13 +4,17 @@ q, k, v are products of norm(x), with q and k turned by their positions. Autogra
 more passes over memory.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from worker.whitebox.native import attention, rows
+from worker.whitebox.native.attention import Segments
+from worker.whitebox.native.heads import Heads
+from worker.whitebox.native.stepping import Kept, Rows, attend_step
 from worker.whitebox.norms import Norm
 from worker.whitebox.stacks import Stack
 from worker.whitebox.tree import Tree, seen_by, slope_through
@@ -26,6 +30,11 @@ class Rotation:
     cos_BT1d: Tensor
     sin_BT1d: Tensor
     """Both over half a head; B is 1 where all rows have the same positions."""
+
+    def shape(self, tokens: int) -> tuple[int, int]:
+        """So many tokens as rows, B, of equal length, T."""
+        length = self.cos_BT1d.shape[1]
+        return tokens // length, length
 
     def turn(self, heads_BTFd: Tensor, sign: int = 1) -> None:
         """Turn heads in place; with sign -1 turn them back."""
@@ -56,13 +65,9 @@ class Attending:
     norm: Norm
     qkv: Stack
     out: Stack
-    heads: int
-    """Of queries, H."""
-    shared: int
-    """Of keys and of values, h."""
-    size: int
-    """Of a head, d."""
-    scale: float
+    heads: Heads
+    compiled: bool = False
+    """Whether the kernels compute what is no product."""
 
     @property
     def factors(self) -> list[Tensor]:
@@ -72,9 +77,14 @@ class Attending:
     def values(self, x_BTD: Tensor, rotation: Rotation, attention: Attention) -> Tensor:
         """The output, (B, T, D), and nothing kept for a way back."""
         x_TD = x_BTD.flatten(0, 1)
-        wide_TE = self.qkv.values(self.norm.forward(x_TD)[0])
-        seen = attention(*self.parts(self.turned(wide_TE, x_BTD.shape, rotation)))
-        return self.out.values(seen.reshape(len(x_TD), -1)).add_(x_TD).view(x_BTD.shape)
+        wide_TE = self.turned(self.qkv.values(self.norm.values(x_TD)), rotation)
+        seen = attention(*self.parts(wide_TE.view(*x_BTD.shape[:2], -1)))
+        return self.out.values(seen.reshape(len(x_TD), -1), x_TD).view(x_BTD.shape)
+
+    def step(self, x_RD: Tensor, rotation: Rotation, rows: Rows, kept: Kept) -> Tensor:
+        """The output of a decoding step, (R, D), one token a row, by the kernels."""
+        wide_RE = self.turned(self.qkv.values(self.norm.values(x_RD)), rotation)
+        return self.out.values(attend_step(wide_RE, self.heads, rows, kept), x_RD)
 
     def learnt(self, x_BTD: Tensor, rotation: Rotation, tree: Tree | None) -> Tensor:
         """The output with gradients for x and for all adapters.
@@ -86,17 +96,42 @@ class Attending:
         )
         return out
 
-    def turned(self, wide_TE: Tensor, shape: Sequence[int], rotation: Rotation) -> Tensor:
-        """All heads, (B, T, H + 2h, d), with queries and keys turned in place."""
-        heads_BTFd = wide_TE.view(*shape[:2], -1, self.size)
-        rotation.turn(heads_BTFd[:, :, : self.heads + self.shared])
-        return heads_BTFd
+    def turned(self, wide_TE: Tensor, rotation: Rotation, sign: int = 1) -> Tensor:
+        """All heads, (T, (H + 2 h) d), with queries and keys turned in place."""
+        turning, size = self.heads.queries + self.heads.shared, self.heads.size
+        if self.compiled:
+            rows.turn(wide_TE, turning, rotation.cos_BT1d, rotation.sin_BT1d, sign)
+        else:
+            some = wide_TE[:, : turning * size].view(*rotation.shape(len(wide_TE)), -1, size)
+            rotation.turn(some, sign)
+        return wide_TE
 
-    def parts(self, heads_BTFd: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, wide_BTE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values as views, each (B, heads, T, d)."""
-        query, key = self.heads, self.heads + self.shared
-        heads = heads_BTFd.transpose(1, 2)
+        query, key = self.heads.queries, self.heads.queries + self.heads.shared
+        heads = wide_BTE.view(*wide_BTE.shape[:2], -1, self.heads.size).transpose(1, 2)
         return heads[:, :query], heads[:, query:key], heads[:, key:]
+
+    def seen(self, wide_BTE: Tensor, tree: Tree | None) -> tuple[Tensor, Tensor]:
+        """The output of attention in learning, (B T, H d), and its log-sums."""
+        if self.compiled:
+            return attention.attend(wide_BTE.flatten(0, 1), self.heads, _segments(wide_BTE, tree))
+        seen, sums = seen_by(*self.parts(wide_BTE), tree, self.heads.scale)
+        return seen.transpose(1, 2).flatten(2).flatten(0, 1), sums
+
+    def slopes(
+        self, slope_TE: Tensor, wide_BTE: Tensor, seen: tuple[Tensor, Tensor], tree: Tree | None
+    ) -> Tensor:
+        """The slopes of all heads, (T, (H + 2 h) d), given that of the output and what it was."""
+        if self.compiled:
+            cut = self.heads, _segments(wide_BTE, tree)
+            return attention.slopes(slope_TE, wide_BTE.flatten(0, 1), seen, *cut)
+        shape = (*wide_BTE.shape[:2], -1, self.heads.size)
+        slope, out = (one.view(shape).transpose(1, 2) for one in (slope_TE, seen[0]))
+        into = torch.empty_like(wide_BTE)
+        given = (slope, self.parts(wide_BTE), (out, seen[1]), self.parts(into))
+        slope_through(*given, tree, self.heads.scale)
+        return into.flatten(0, 1)
 
 
 class _Attended(torch.autograd.Function):
@@ -112,35 +147,34 @@ class _Attended(torch.autograd.Function):
         x_TD = x_BTD.flatten(0, 1)
         normed_TD, inverse_T1 = of.norm.forward(x_TD)
         wide_TE, low_qkv = of.qkv.product(normed_TD)
-        heads = of.turned(wide_TE, x_BTD.shape, rotation)
-        seen, sums = seen_by(*of.parts(heads), tree, of.scale)
-        out_TD, low_out = of.out.product(_flat(seen))
+        wide_BTE = of.turned(wide_TE, rotation).view(*x_BTD.shape[:2], -1)
+        seen_TE, sums = of.seen(wide_BTE, tree)
+        out_TD, low_out = of.out.product(seen_TE)
         # the factors as well: autograd then tells if they have changed before the way back
-        kept = (x_TD, normed_TD, inverse_T1, low_qkv, heads, seen, sums, low_out)
+        kept = (x_TD, normed_TD, inverse_T1, low_qkv, wide_BTE, seen_TE, sums, low_out)
         ctx.save_for_backward(*kept, *factors)
         ctx.of, ctx.rotation, ctx.tree = of, rotation, tree
         return out_TD.add_(x_TD).view(x_BTD.shape)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
-        x_TD, normed_TD, inverse_T1, low_qkv, heads, *kept = ctx.saved_tensors
-        seen, sums, low_out, *_ = kept
+        x_TD, normed_TD, inverse_T1, low_qkv, wide_BTE, *kept = ctx.saved_tensors
+        seen_TE, sums, low_out, *_ = kept
         of, slope_TD = ctx.of, slopes[0].flatten(0, 1)
-        of_seen_TE, *out = of.out.back(slope_TD, _flat(seen), low_out)
-        of_seen = of_seen_TE.view(*heads.shape[:2], -1, of.size).transpose(1, 2)
-        wide = torch.empty_like(heads)
-        slope_through(of_seen, of.parts(heads), (seen, sums), of.parts(wide), ctx.tree, of.scale)
-        ctx.rotation.turn(wide[:, :, : of.heads + of.shared], -1)
+        of_seen_TE, *out = of.out.back(slope_TD, seen_TE, low_out)
+        of_wide_TE = of.slopes(of_seen_TE, wide_BTE, (seen_TE, sums), ctx.tree)
         onward = ctx.needs_input_grad[0]
-        before_TD, *qkv = of.qkv.back(
-            wide.flatten(0, 1).flatten(1), normed_TD, low_qkv, onward=onward
-        )
+        before_TE = of.turned(of_wide_TE, ctx.rotation, -1)
+        before_TD, *qkv = of.qkv.back(before_TE, normed_TD, low_qkv, onward=onward)
         dx = None
         if onward:
             dx = of.norm.back(before_TD, x_TD, inverse_T1, slope_TD).view(slopes[0].shape)
         return dx, None, None, None, *qkv, *out
 
 
-def _flat(seen: Tensor) -> Tensor:
-    """(B, H, T, d), heads after tokens in memory, as (B T, H d)."""
-    return seen.transpose(1, 2).flatten(2).flatten(0, 1)
+def _segments(wide_BTE: Tensor, tree: Tree | None) -> Segments:
+    """Of a prompt with its responses, or of rows."""
+    if tree is not None:
+        return Segments(tree.starts, tree.prompt)
+    rows, tokens = wide_BTE.shape[:2]
+    return Segments(range(0, rows * tokens + 1, tokens))

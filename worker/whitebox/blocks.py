@@ -1,16 +1,19 @@
 """Has the blocks of a LLaMA-like model computed by our halves, where that comes to the same."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from worker.whitebox.attending import Attending, Rotations
+from worker.whitebox.attending import Attending, Rotation, Rotations
 from worker.whitebox.attention import attend_by, takes_trees
 from worker.whitebox.gating import Gating
+from worker.whitebox.native.heads import Heads
+from worker.whitebox.native.library import LANE
+from worker.whitebox.native.stepping import Kept, Rows
 from worker.whitebox.norms import Norm
 from worker.whitebox.score import base_of
 from worker.whitebox.stacks import Stack
@@ -49,6 +52,8 @@ class Block:
     attending: Attending
     gating: Gating
     rotations: Rotations
+    last: bool = False
+    """Whether nothing reads its output but the head, behind a tree's prompt."""
 
     def forward(
         self,
@@ -62,9 +67,13 @@ class Block:
         """Stand in for the library's block; hidden states are (B, T, D)."""
         rotation = self.rotations.of(*position_embeddings)
         if self.learns:
-            x_BTD = self.attending.learnt(x_BTD, rotation, others.get("tree"))
-            return self.gating.learnt(x_BTD.flatten(0, 1)).view(x_BTD.shape)
-        module, scale = self.layer.self_attn, self.attending.scale
+            tree = others.get("tree")
+            x_TD = self.attending.learnt(x_BTD, rotation, tree).flatten(0, 1)
+            unread = tree.prompt - 1 if self.last and tree else 0
+            gated_TD = self.gating.learnt(x_TD[unread:])
+            out_TD = torch.cat((x_TD[:unread], gated_TD)) if unread else gated_TD
+            return out_TD.view(x_BTD.shape)
+        module, scale = self.layer.self_attn, self.attending.heads.scale
 
         def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             if cache is not None:
@@ -74,27 +83,33 @@ class Block:
         x_BTD = self.attending.values(x_BTD, rotation, attention)
         return self.gating.values(x_BTD.flatten(0, 1)).view(x_BTD.shape)
 
+    def step(self, x_RD: Tensor, rotation: Rotation, rows: Rows, kept: Kept) -> Tensor:
+        """One token a row, (R, D), by the kernels."""
+        return self.gating.values(self.attending.step(x_RD, rotation, rows, kept))
+
     @property
     def learns(self) -> bool:
         """Whether its adapters are to get gradients."""
         return self.attending.qkv.learns
 
 
-def use_lean_blocks(model: Any, stacks: Sequence[Stack]) -> None:
+def use_lean_blocks(model: Any, stacks: Sequence[Stack], *, compiled: bool = False) -> list[Block]:
     """Let every block of a float32 model on a CPU be computed by ours if it comes to the same.
 
     That is found out on a few random vectors: a block may have more in it than its parts show.
-    `stacks` are the products as `use_lean_products` returns them.
+    `stacks` are the products as `use_lean_products` returns them. With `compiled` the kernels
+    compute what is no product, where the widths are theirs. Returns the blocks of ours.
     """
     base = base_of(model)
     decoder = base.base_model
     rotary = getattr(decoder, "rotary_emb", None)
     if rotary is None or not takes_trees(base):
-        return
-    for block in _blocks(decoder, stacks):
-        if _comes_to_the_same(block, rotary):
-            plain = block.layer.forward
-            block.layer.forward = partial(_forward, block, plain)
+        return []
+    found = _blocks(decoder, stacks, compiled=compiled)
+    ours = [block for block in found if _comes_to_the_same(block, rotary)]
+    for block in ours:
+        block.layer.forward = partial(_forward, block, block.layer.forward)
+    return ours
 
 
 def use_plain_blocks(model: Any) -> None:
@@ -117,11 +132,12 @@ def _can_learn(block: Block, given: set[str]) -> bool:
     return block.learns and not (masked or "cache" in given or block.layer.training)
 
 
-def _blocks(decoder: Any, stacks: Sequence[Stack]) -> Iterator[Block]:
+def _blocks(decoder: Any, stacks: Sequence[Stack], *, compiled: bool) -> Iterator[Block]:
     """The layers that have the parts of a block, with all products adapted."""
     known = {tuple(map(id, stack.layers)): stack for stack in stacks}
     rotations = Rotations()
-    for layer in getattr(decoder, "layers", ()):
+    layers: Any = getattr(decoder, "layers", ())
+    for layer in layers:
         parts = [
             tuple(id(getattr(getattr(layer, half, None), name, None)) for name in names)
             for half, names in GROUPS
@@ -129,8 +145,16 @@ def _blocks(decoder: Any, stacks: Sequence[Stack]) -> Iterator[Block]:
         of = [known[part] for part in parts if part in known]
         norms: list[Any] = [getattr(layer, name, None) for name in NORMS]
         if len(of) == len(GROUPS) and all(hasattr(norm, "variance_epsilon") for norm in norms):
-            plain = [Norm(norm.weight, norm.variance_epsilon) for norm in norms]
-            yield _block(layer, of, plain, rotations)
+            size = layer.self_attn.head_dim
+            fits = compiled and _fits(of, size)
+            plain = [Norm(norm.weight, norm.variance_epsilon, fits) for norm in norms]
+            yield replace(_block(layer, of, plain, rotations), last=layer is layers[-1])
+
+
+def _fits(stacks: Sequence[Stack], size: int) -> bool:
+    """Whether all widths are whole lanes, and half a head is."""
+    widths = [width for one in stacks for width in (one.layers[0].in_features, *one.sizes)]
+    return not any(width % LANE for width in widths) and size % (2 * LANE) == 0
 
 
 def _block(
@@ -138,14 +162,16 @@ def _block(
 ) -> Block:
     qkv, out, gate_up, down = stacks
     size, scale = layer.self_attn.head_dim, layer.self_attn.scaling
-    heads, shared = (width // size for width in qkv.sizes[:2])
-    attending = Attending(norms[0], qkv, out, heads, shared, size, scale)
-    return Block(layer, attending, Gating(norms[1], gate_up, down), rotations)
+    queries, shared, _ = (width // size for width in qkv.sizes)
+    heads = Heads(queries, shared, size, scale)
+    compiled = norms[0].compiled
+    attending = Attending(norms[0], qkv, out, heads, compiled)
+    return Block(layer, attending, Gating(norms[1], gate_up, down, compiled), rotations)
 
 
 @torch.no_grad()
 def _comes_to_the_same(block: Block, rotary: Any) -> bool:
-    weight_D, size = block.gating.norm.weight_D, block.attending.size
+    weight_D, size = block.gating.norm.weight_D, block.attending.heads.size
     if weight_D.dtype != torch.float32:
         return False
     x_BTD = torch.randn(1, PROBE, len(weight_D), generator=torch.Generator().manual_seed(0))

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.whitebox.attention import response_cache
 from worker.whitebox.chat import Chat
 from worker.whitebox.errors import Interrupted
 from worker.whitebox.keyed import Keyed
@@ -21,9 +20,7 @@ from worker.whitebox.precision import arithmetic
 from worker.whitebox.prefill import prefill
 from worker.whitebox.sample import Drawn, Generation, Row, batches, never
 from worker.whitebox.score import base_of
-
-COMPACT_AT = 0.125
-"""The share of finished rows from which copying the cache is cheaper than carrying them along."""
+from worker.whitebox.stepping import steps_for
 
 
 @dataclass(frozen=True)
@@ -99,43 +96,27 @@ class Decoding:
         place = {prompt: i for i, prompt in enumerate(prompts)}
         prompt_R = self._put(torch.tensor([place[row.prompt] for row in rows]))
         with self._sums.in_use(), arithmetic(self._model, self._generation.precision):
-            self._prompts, logits_PV = prefill(self._model, prompts)
-        self._prompts.seat(prompt_R)
+            kept, logits_PV = prefill(self._model, prompts)
         self._logits_RV = logits_PV[prompt_R]
         self._position_R = self._put(torch.tensor([len(row.prompt) for row in rows]))
-        self._cache = response_cache(len(self._prompts.keys), self._generation.max_new_tokens)
+        self._steps = steps_for(self._model, kept, prompt_R, self._generation.max_new_tokens)
 
     def _compact(self, token_R: Tensor) -> Tensor:
         keep = [i for i, row in enumerate(self._alive) if not self._keyed.complete(row)]
-        if len(self._alive) - len(keep) < COMPACT_AT * len(self._alive):
+        finished = len(self._alive) - len(keep)
+        if not finished or finished < self._steps.compact_at * len(self._alive):
             return token_R
         kept_R = self._put(torch.tensor(keep))
         self._alive = [self._alive[i] for i in keep]
-        self._prompts.keep(kept_R)
-        for layer in self._cache.layers:
-            if layer.is_initialized:
-                layer.keep(kept_R)
+        self._steps.keep(kept_R)
         self._position_R = self._position_R[kept_R]
         return token_R[kept_R]
 
     def _feed(self, token_R: Tensor) -> None:
         """Run the model on the new tokens; keeps the float32 logits after them, (R, V)."""
         with self._sums.in_use(), arithmetic(self._model, self._generation.precision):
-            out = self._model(
-                input_ids=token_R[:, None],
-                attention_mask=self._unused,
-                position_ids=self._position_R[:, None],
-                cache=self._cache,
-                use_cache=True,
-                prompts=self._prompts,
-            )
-        self._logits_RV = out.logits[:, -1].float()
+            self._logits_RV = self._steps.logits(token_R, self._position_R).float()
         self._position_R = self._position_R + 1
-
-    @property
-    def _unused(self) -> Tensor:
-        """A mask that the library passes through as it is: the prompts bring their own."""
-        return self._logits_RV.new_zeros(1, 1, 1, 1)
 
     def _put(self, tensor: Tensor) -> Tensor:
         return tensor.to(self._device)

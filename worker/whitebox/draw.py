@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from worker.whitebox.native import drawing
+from worker.whitebox.native.library import usable_for
+
 BLOCK = 128
 """Places whose weights are summed at once."""
 HEAD = 1024
@@ -19,6 +22,17 @@ def uniforms(seeds: Sequence[int], count: int) -> Tensor:
     """Numbers in [0, 1), float64 of shape (rows, count); each row's from its own seed alone."""
     rows = [torch.rand(count, dtype=torch.float64, generator=_generator(seed)) for seed in seeds]
     return torch.stack(rows)
+
+
+def draw_and_tell(
+    logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float
+) -> tuple[Tensor, Tensor]:
+    """What `draw` gives, and the raw temperature-1 log-probability of each token, in nats."""
+    if top_p >= 1 and usable_for(logits_RV):
+        return drawing.draw(logits_RV, uniform_R, temperature)
+    token_R = draw(logits_RV, uniform_R, temperature, top_p)
+    chosen_R = logits_RV.gather(-1, token_R[:, None]).squeeze(-1)
+    return token_R, chosen_R - logits_RV.logsumexp(-1)
 
 
 def draw(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float) -> Tensor:

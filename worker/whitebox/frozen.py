@@ -14,6 +14,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from worker.whitebox.native.products import in_panels
+
 Layout = Literal["own", "joined", "packed"]
 """How frozen weights (E, D) lie: each as it was loaded; those of one input below one another, in a
 copy; or such ones laid out anew for each direction of a product."""
@@ -37,19 +39,24 @@ class FrozenLayer:
     Of several layers that read the same input, the weights stand below one another.
     """
 
-    def __init__(self, *layers: Any, packed: bool = False) -> None:
+    def __init__(self, *layers: Any, packed: bool = False, compiled: bool = False) -> None:
         self.weights: list[Tensor] = [layer.weight for layer in layers]
         self.bias = _bias(layers)
-        self._packed = packed
+        self._packed, self._compiled = packed, compiled
         self._made_of: tuple[int, ...] = ()
         """What tells whether the weights are still as they were."""
         self._joined: Tensor | None = None
         self._products: dict[bool, Product] = {}
         """By direction."""
 
+    @property
+    def product(self) -> Product:
+        """The product with the weight, before the bias."""
+        return self._product(back=False)
+
     def forward(self, x_TD: Tensor) -> Tensor:
         """Return x W' + b, (T, E)."""
-        return self._product(back=False)(x_TD, self.bias)
+        return self.product(x_TD, self.bias)
 
     def back(self, slope_TE: Tensor) -> Tensor:
         """Return slope W, (T, D)."""
@@ -61,9 +68,13 @@ class FrozenLayer:
             self._made_of, self._joined, self._products = mark, None, {}
         if back not in self._products:
             weight_ED = self._weight()
-            weight = weight_ED.mT if back else weight_ED
-            self._products[back] = product_with(weight, packed=self._packed)
+            self._products[back] = self._made(weight_ED, back=back)
         return self._products[back]
+
+    def _made(self, weight_ED: Tensor, *, back: bool) -> Product:
+        if self._compiled and not back:
+            return in_panels(weight_ED)
+        return product_with(weight_ED.mT if back else weight_ED, packed=self._packed)
 
     def _weight(self) -> Tensor:
         """All weights in one; a packed product has a copy of its own, so that one is not kept."""
@@ -89,9 +100,10 @@ def best_layout() -> Layout:
     return "joined" if "GenuineIntel" in about else "packed"
 
 
-def pack(layers: Iterable[Any]) -> None:
-    """Let `frozen` find packed products for these layers from now on."""
-    _PACKED.update((layer, FrozenLayer(layer, packed=True)) for layer in layers)
+def pack(layers: Iterable[Any], *, packed: bool, compiled: bool) -> None:
+    """Let `frozen` find packed or compiled products for these layers from now on."""
+    made = {layer: FrozenLayer(layer, packed=packed, compiled=compiled) for layer in layers}
+    _PACKED.update(made)
 
 
 def unpack(layers: Iterable[Any]) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from worker.whitebox.native import rows
 from worker.whitebox.norms import Norm
 from worker.whitebox.stacks import Stack
 
@@ -21,6 +22,8 @@ class Gating:
     norm: Norm
     gate_up: Stack
     down: Stack
+    compiled: bool = False
+    """Whether the kernels compute what is no product."""
 
     @property
     def factors(self) -> list[Tensor]:
@@ -29,8 +32,27 @@ class Gating:
 
     def values(self, x_TD: Tensor) -> Tensor:
         """The output, (T, D), and nothing kept for a way back."""
-        gate_TI, up_TI = self.gate_up.values(self.norm.forward(x_TD)[0]).chunk(2, -1)
-        return self.down.values(silu(gate_TI).mul_(up_TI)).add_(x_TD)
+        wide_TI = self.gate_up.values(self.norm.values(x_TD))
+        return self.down.values(self.gated(wide_TI), x_TD)
+
+    def gated(self, wide_TI: Tensor) -> Tensor:
+        """silu(gate) up of gate and up beside one another."""
+        if self.compiled:
+            return rows.gate(wide_TI)
+        gate_TI, up_TI = wide_TI.chunk(2, -1)
+        return silu(gate_TI).mul_(up_TI)
+
+    def before_gate(self, slope_TI: Tensor, wide_TI: Tensor) -> Tensor:
+        """The slopes of gate and up beside one another, given that of their product."""
+        if self.compiled:
+            return rows.gate_back(slope_TI, wide_TI)
+        gate_TI, up_TI = wide_TI.chunk(2, -1)
+        found = torch.empty_like(wide_TI)
+        of_gate_TI, of_up_TI = found.chunk(2, -1)
+        torch.mul(slope_TI, silu(gate_TI), out=of_up_TI)
+        slope_TI.mul_(up_TI)
+        torch.ops.aten.silu_backward.grad_input(slope_TI, gate_TI, grad_input=of_gate_TI)
+        return found
 
     def learnt(self, x_TD: Tensor) -> Tensor:
         """The output with gradients for x and for all adapters."""
@@ -43,12 +65,10 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, x_TD: Tensor, of: Gating, *factors: Tensor) -> Tensor:
         normed_TD, inverse_T1 = of.norm.forward(x_TD)
         wide_TI, low_wide = of.gate_up.product(normed_TD)
-        gate_TI, up_TI = wide_TI.chunk(2, -1)
-        open_TI = silu(gate_TI)
-        gated_TI = open_TI * up_TI
+        gated_TI = of.gated(wide_TI)
         out_TD, low_down = of.down.product(gated_TI)
         # the factors as well: autograd then tells if they have changed before the way back
-        kept = (x_TD, normed_TD, inverse_T1, wide_TI, low_wide, open_TI, gated_TI, low_down)
+        kept = (x_TD, normed_TD, inverse_T1, wide_TI, low_wide, gated_TI, low_down)
         ctx.save_for_backward(*kept, *factors)
         ctx.of = of
         return out_TD.add_(x_TD)
@@ -56,19 +76,8 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         x_TD, normed_TD, inverse_T1, wide_TI, low_wide, *kept = ctx.saved_tensors
-        open_TI, gated_TI, low_down, *_ = kept
+        gated_TI, low_down, *_ = kept
         slope_TI, *down = ctx.of.down.back(slopes[0], gated_TI, low_down)
-        wide = _before_gate(slope_TI, wide_TI, open_TI)
+        wide = ctx.of.before_gate(slope_TI, wide_TI)
         slope_TD, *gate_up = ctx.of.gate_up.back(wide, normed_TD, low_wide)
         return ctx.of.norm.back(slope_TD, x_TD, inverse_T1, slopes[0]), None, *gate_up, *down
-
-
-def _before_gate(slope_TI: Tensor, wide_TI: Tensor, open_TI: Tensor) -> Tensor:
-    """The slopes of gate and up beside one another, given that of their product, which is spent."""
-    gate_TI, up_TI = wide_TI.chunk(2, -1)
-    found = torch.empty_like(wide_TI)
-    of_gate_TI, of_up_TI = found.chunk(2, -1)
-    torch.mul(slope_TI, open_TI, out=of_up_TI)
-    slope_TI.mul_(up_TI)
-    torch.ops.aten.silu_backward.grad_input(slope_TI, gate_TI, grad_input=of_gate_TI)
-    return found

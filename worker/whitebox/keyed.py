@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from worker.whitebox.chat import Chat
-from worker.whitebox.draw import draw, uniforms
+from worker.whitebox.draw import draw_and_tell, uniforms
 from worker.whitebox.sample import Drawn, Generation, Row
 
 
@@ -36,8 +36,8 @@ class Keyed:
         places = [min(len(self.drawn[row].tokens), last) for row in rows]
         uniform_R = self._uniform_RT[list(rows), places]
         generation = self._generation
-        token_R = draw(logits_RV, uniform_R, generation.temperature, generation.top_p)
-        logprob_R = logits_RV.gather(-1, token_R[:, None]).squeeze(-1) - logits_RV.logsumexp(-1)
+        law = generation.temperature, generation.top_p
+        token_R, logprob_R = draw_and_tell(logits_RV, uniform_R, *law)
         for row, token, logprob in zip(rows, token_R.tolist(), logprob_R.tolist(), strict=True):
             self._keep(row, token, logprob)
         return token_R

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from worker.whitebox.frozen import FrozenLayer, frozen
+from worker.whitebox.native.drawing import soften
+from worker.whitebox.native.library import usable_for
 
 MOST_LOGITS = 1 << 22
 """Logits held at once: 16 MiB in float32, within a cache and what `worker.heap` keeps."""
@@ -66,10 +68,8 @@ class _Frozen(torch.autograd.Function):
         weight_VD = head.weights[0]
         for part in _parts(target_N, weight_VD):
             logits_NV = head.forward(hidden_ND[part]).float()
-            # in place: a part's logits are larger than any cache
-            every_NV = torch.log_softmax(logits_NV, -1, out=logits_NV)
-            logprob_N[part] = every_NV.gather(-1, target_N[part, None]).squeeze(-1)
-            probs_NV = every_NV.exp_().to(weight_VD.dtype)
+            logprob_N[part] = _softened(logits_NV, target_N[part])
+            probs_NV = logits_NV.to(weight_VD.dtype)
             slope_ND[part] = weight_VD[target_N[part]].sub_(head.back(probs_NV))
         ctx.save_for_backward(slope_ND)
         return logprob_N
@@ -78,3 +78,16 @@ class _Frozen(torch.autograd.Function):
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         (slope_ND,) = ctx.saved_tensors
         return slope_ND * slopes[0][:, None].to(slope_ND.dtype), None, None
+
+
+def _softened(logits_NV: Tensor, target_N: Tensor) -> Tensor:
+    """Turn logits into probabilities; returns each target's log-probability.
+
+    In place, for a part's logits are larger than any cache.
+    """
+    if usable_for(logits_NV) and logits_NV.is_contiguous():
+        return soften(logits_NV, target_N)
+    every_NV = torch.log_softmax(logits_NV, -1, out=logits_NV)
+    logprob_N = every_NV.gather(-1, target_N[:, None]).squeeze(-1)
+    every_NV.exp_()
+    return logprob_N

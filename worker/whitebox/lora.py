@@ -3,6 +3,7 @@
 Adapters, their start and their files stay peft's.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -11,7 +12,18 @@ import torch
 from peft.tuners.lora import Linear
 from torch import Tensor
 
-from worker.whitebox.frozen import FrozenLayer, Layout, can_pack, frozen, pack, unpack
+from worker.whitebox.frozen import (
+    FrozenLayer,
+    Layout,
+    Product,
+    can_pack,
+    frozen,
+    pack,
+    product_with,
+    unpack,
+)
+from worker.whitebox.native.library import LANE
+from worker.whitebox.native.products import WIDE
 from worker.whitebox.score import base_of
 from worker.whitebox.stacks import Stack, Sums
 
@@ -21,26 +33,27 @@ TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 _SUMS: "WeakKeyDictionary[Any, Sums]" = WeakKeyDictionary()
 
 
-def use_lean_products(model: Any, *, sums: bool = True, layout: Layout = "packed") -> list[Stack]:
+def use_lean_products(
+    model: Any, *, sums: bool = True, layout: Layout = "packed", compiled: bool = False
+) -> list[Stack]:
     """Let every plain adapter of a peft model compute y = x W' + b + s (x A') B' by ours.
 
     With `sums`, sampling adds the adapters into a copy of the weights; not in bfloat16, whose eight
-    bits would swallow a small adapter. `layout` is that of frozen weights and sums on a CPU.
+    bits would swallow a small adapter. `layout` is that of frozen weights and sums on a CPU; with
+    `compiled` the kernels multiply by the sums and by the head.
     Returns the layers as they are multiplied.
     """
     base, packed = model.get_base_model(), layout == "packed"
     layers = [layer for layer in model.modules() if type(layer) is Linear and _is_plain(layer)]
-    stacks = [
-        Stack(some, FrozenLayer(*(layer.get_base_layer() for layer in some), packed=packed))
-        for some in _stacked(base, layers, layout)
-    ]
+    stacks = [_stack(some, layout, compiled=compiled) for some in _stacked(base, layers, layout)]
     exact = all(layer.get_base_layer().weight.dtype == torch.float32 for layer in layers)
-    _SUMS[base] = Sums(stacks if sums and exact else [], packed)
+    made = Stack.sum_in_panels if compiled else partial(_sum, packed=packed)
+    _SUMS[base] = Sums(stacks if sums and exact else [], made)
     for stack in stacks:
         for which, layer in enumerate(stack.layers):
             layer.forward = partial(stack.forward, which)
-    if packed:
-        _pack_head(base)
+    if packed or compiled:
+        _pack_head(base, packed=packed, compiled=compiled)
     return stacks
 
 
@@ -59,6 +72,10 @@ def sums_of(base: Any) -> Sums:
     return _SUMS.get(base) or Sums([])
 
 
+def _sum(stack: Stack, *, packed: bool) -> Product:
+    return product_with(stack.sum(), packed=packed)
+
+
 def _stacked(base: Any, layers: list[Any], layout: Layout) -> list[list[Any]]:
     """The layers, those together that read the same input, unless weights stay as they lie."""
     anew = [
@@ -74,11 +91,11 @@ def _stacked(base: Any, layers: list[Any], layout: Layout) -> list[list[Any]]:
     return [*found, *([layer] for layer in layers if id(layer) not in taken)]
 
 
-def _pack_head(base: Any) -> None:
+def _pack_head(base: Any, *, packed: bool, compiled: bool) -> None:
     """The head has no adapter."""
     head = base.get_output_embeddings()
     if type(head) is torch.nn.Linear:
-        pack([head])
+        pack([head], packed=packed, compiled=compiled)
         vars(head)["forward"] = partial(_head_forward, head)
 
 
@@ -86,6 +103,24 @@ def _head_forward(head: Any, x: Tensor) -> Tensor:
     if torch.is_grad_enabled():
         return torch.nn.Linear.forward(head, x)
     return frozen(head).forward(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+
+
+def _stack(layers: list[Any], layout: Layout, *, compiled: bool) -> Stack:
+    """With panels where nothing else lays the weights out."""
+    compiled = compiled and _suits_kernels(layers)
+    frozen_ones = [layer.get_base_layer() for layer in layers]
+    whole = not any(layer.out_features % WIDE for layer in layers)
+    panels = compiled and whole and layout == "joined"
+    base = FrozenLayer(*frozen_ones, packed=layout == "packed", compiled=panels)
+    return Stack(layers, base, compiled)
+
+
+def _suits_kernels(layers: Sequence[Any]) -> bool:
+    """One rank, and widths that are whole lanes."""
+    [name] = {name for layer in layers for name in layer.active_adapters}
+    ranks = {layer.r[name] for layer in layers}
+    widths = (*ranks, *(width for one in layers for width in (one.in_features, one.out_features)))
+    return len(ranks) == 1 and not any(width % LANE for width in widths)
 
 
 def _is_plain(layer: Any) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worker.whitebox.native import rows
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -14,15 +16,27 @@ class Norm:
 
     weight_D: Tensor
     epsilon: float
+    compiled: bool = False
+    """Whether the kernels compute it."""
 
     def forward(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:
         """Return y (T, D) and 1 / rms(x), (T, 1)."""
+        if self.compiled:
+            return rows.norm(x_TD, self.weight_D, self.epsilon)
         length_T1 = torch.linalg.vector_norm(x_TD, dim=-1, keepdim=True)
         inverse_T1 = length_T1.mul_(length_T1).div_(x_TD.shape[-1]).add_(self.epsilon).rsqrt_()
         return (x_TD * inverse_T1).mul_(self.weight_D), inverse_T1
 
+    def values(self, x_TD: Tensor) -> Tensor:
+        """Return y alone."""
+        if self.compiled:
+            return rows.norm_alone(x_TD.contiguous(), self.weight_D, self.epsilon)
+        return self.forward(x_TD)[0]
+
     def back(self, slope_TD: Tensor, x_TD: Tensor, inverse_T1: Tensor, more_TD: Tensor) -> Tensor:
         """Return the slope of x, added to `more`, given that of y, which is spent."""
+        if self.compiled:
+            return rows.norm_back(slope_TD, self.weight_D, x_TD, inverse_T1, more_TD)
         slope_TD.mul_(self.weight_D)
         along_T1 = (slope_TD * x_TD).sum(-1, keepdim=True)
         along_T1.mul_(inverse_T1.pow(3)).div_(x_TD.shape[-1])

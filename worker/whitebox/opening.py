@@ -42,6 +42,9 @@ class Learning:
     """Whether float32 weights are held a second time with their adapters added in, to sample."""
     layout: Layout = "packed"
     """Of frozen weights on a CPU: `own` is the bit-exact profile and needs no more memory."""
+    compiled: bool = True
+    """Whether the kernels in C compute what they can, where there are any and unless weights lie
+    as their own."""
 
 
 def open_speaker(
@@ -115,6 +118,7 @@ def make_trainable(
         checkpointing=learning.checkpointing,
         merged=learning.merged_sampling,
         layout=learning.layout,
+        compiled=learning.compiled,
         head=head,
     )
     make = Scorer if head is None else RewardScorer

@@ -5,7 +5,7 @@ step's time on a CPU. For sampling there may be a second copy of the adapted wei
 adapters added in, so that a step takes one product.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from worker.whitebox.frozen import FrozenLayer, Product, joined, product_with
+from worker.whitebox.frozen import FrozenLayer, Product, joined
+from worker.whitebox.native import adapters as native
+from worker.whitebox.native.products import WIDE, Panels, in_panels, summed
 
 
 class Factors(NamedTuple):
@@ -49,6 +51,8 @@ class Stack:
 
     layers: list[Any]
     base: FrozenLayer
+    compiled: bool = False
+    """Whether the kernels compute what the adapters do in learning."""
     merged: Product | None = None
     """The product with the adapters of the last renewal added in, while that is in use."""
     _ready: tuple[Tensor, Sequence[Tensor]] | None = None
@@ -94,6 +98,13 @@ class Stack:
             torch.addmm(layer.get_base_layer().weight, b, a, alpha=adapters.scale, out=part_ED)
         return total_ED
 
+    def sum_in_panels(self) -> Panels:
+        """The same as the kernels take it."""
+        if any(size % WIDE for size in self.sizes[:-1]):
+            return in_panels(self.sum())
+        weights = [layer.get_base_layer().weight for layer in self.layers]
+        return summed(weights, self.adapters.factors, self.adapters.scale)
+
     def forward(self, which: int, x: Tensor) -> Tensor:
         """The output of one of the layers; the first that a block asks computes those of all."""
         ready = self._ready
@@ -119,8 +130,17 @@ class Stack:
         idle = self.merged is not None or self.layers[0].disable_adapters
         return torch.is_grad_enabled() and not idle
 
-    def values(self, x_TD: Tensor) -> Tensor:
-        """All outputs beside one another, (T, E), by the sums, the weights alone or adapters."""
+    def values(self, x_TD: Tensor, more_TE: Tensor | None = None) -> Tensor:
+        """All outputs beside one another, (T, E), by the sums, the weights alone or adapters.
+
+        They are added to `more`.
+        """
+        if isinstance(self.merged, Panels):
+            return self.merged(x_TD, self.base.bias, more_TE)
+        y_TE = self._values(x_TD)
+        return y_TE if more_TE is None else y_TE.add_(more_TE)
+
+    def _values(self, x_TD: Tensor) -> Tensor:
         if self.merged is not None:
             return self.merged(x_TD, self.base.bias)
         if self.layers[0].disable_adapters:
@@ -130,11 +150,21 @@ class Stack:
     def product(self, x_TD: Tensor) -> tuple[Tensor, Tensor]:
         """All outputs beside one another, (T, E), and what all A make of x, (T, R)."""
         adapters = self.adapters
+        if self.compiled:
+            return self._by_kernels(x_TD.contiguous(), adapters)
         low_TR = x_TD @ joined([f.a_RD for f in adapters.factors]).to(x_TD.dtype).T
         y_TE = self.base.forward(x_TD)
         for f, y, low in zip(adapters.factors, *adapters.shares(y_TE, low_TR), strict=True):
             y.addmm_(low, f.b_ER.to(x_TD.dtype).T, alpha=adapters.scale)
         return y_TE, low_TR
+
+    def _by_kernels(self, x_TD: Tensor, adapters: Adapters) -> tuple[Tensor, Tensor]:
+        given, weights = (x_TD, adapters.factors, adapters.scale), self.base.product
+        if not isinstance(weights, Panels):
+            y_TE = self.base.forward(x_TD)
+            return y_TE, native.add(*given, y_TE)
+        y_TE, low_TR = native.multiplied(*given, weights)
+        return y_TE if self.base.bias is None else y_TE.add_(self.base.bias), low_TR
 
     def back(
         self, slope_TE: Tensor, x_TD: Tensor, low_TR: Tensor, *, onward: bool = True
@@ -142,6 +172,12 @@ class Stack:
         """The slopes of x, unless they go no further, then of all A and of all B."""
         adapters = self.adapters
         factors = adapters.factors
+        if self.compiled:
+            dx = self.base.back(slope_TE) if onward else None
+            given = (slope_TE.contiguous(), x_TD.contiguous(), low_TR, factors, adapters.scale)
+            da_RD, db_ER = native.back(*given, dx)
+            parts = db_ER.split_with_sizes(adapters.sizes)
+            return dx, *da_RD.split_with_sizes(adapters.ranks), *parts
         shares = adapters.shares(slope_TE, low_TR * adapters.scale)
         each = list(zip(factors, *shares, strict=True))
         downs = [slope @ f.b_ER.to(slope.dtype) for f, slope, _ in each]
@@ -160,13 +196,16 @@ class Sums:
     """Products with adapted weights that have their adapters added in."""
 
     stacks: list[Stack]
-    packed: bool = False
+    made: Callable[[Stack], Product] | None = None
+    """How a stack's sum is laid out to be multiplied by."""
     products: list[Product] = field(default_factory=list)
     """One a stack."""
 
     def renew(self) -> None:
         """Add the adapters as they are now."""
-        self.products = [product_with(s.sum(), packed=self.packed) for s in self.stacks]
+        if self.made is not None:
+            self.products = []  # their memory first, then the new ones
+            self.products = [self.made(stack) for stack in self.stacks]
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

@@ -26,10 +26,14 @@ class Tree:
     responses: tuple[int, ...]
 
     @property
+    def starts(self) -> list[int]:
+        """Where the prompt and each response begin, and where the last ends."""
+        return [0, *accumulate(self.responses, initial=self.prompt)]
+
+    @property
     def own(self) -> list[slice]:
         """The place of each response that is not empty."""
-        ends = accumulate(self.responses, initial=self.prompt)
-        return [slice(start, end) for start, end in pairwise(ends) if end > start]
+        return [slice(start, end) for start, end in pairwise(self.starts[1:]) if end > start]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, tree: Tree, scale: float) -> Tensor:

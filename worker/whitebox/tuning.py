@@ -10,8 +10,10 @@ from peft import LoraConfig, get_peft_model
 
 from worker.whitebox.adapters import load_adapters
 from worker.whitebox.blocks import use_lean_blocks
+from worker.whitebox.decoder import use_lean_decoder
 from worker.whitebox.frozen import Layout
 from worker.whitebox.lora import use_lean_products
+from worker.whitebox.native.library import usable_for
 from worker.whitebox.norms import use_torch_norms
 
 
@@ -41,6 +43,7 @@ def tune(
     checkpointing: bool = False,
     merged: bool = False,
     layout: Layout = "own",
+    compiled: bool = True,
     head: str | None = None,
 ) -> Any:
     """Make `model` trainable in place and return it, or its wrapper with adapters, in eval mode.
@@ -48,7 +51,8 @@ def tune(
     Adapters are those of a folder or start as drawn from `seed`, and as no change: their second
     factor is zero. With `checkpointing` training mode drops activations, and nothing else: all
     dropout is switched off. With `merged` there is a second copy of the adapted weights to sample
-    from; `layout` is that of the frozen ones on a CPU. A fresh `head` is trained as it is.
+    from; `layout` is that of the frozen ones on a CPU, where the kernels compute what they can
+    unless `compiled` is false or weights stay as they lie. A fresh `head` is trained as it is.
 
     Raises:
         StateMismatch: the adapters in the folder are not of this model and rank.
@@ -60,12 +64,12 @@ def tune(
         case FullTuning():
             return model.requires_grad_(requires_grad=True).eval()
         case LoraTuning():
-            return _with_adapters(model, tuning, seed, head, merged=merged, layout=layout).eval()
+            tuned = _with_adapters(model, tuning, seed, head)
+            _compute_by_ours(tuned, merged=merged, layout=layout, compiled=compiled)
+            return tuned.eval()
 
 
-def _with_adapters(
-    model: Any, tuning: LoraTuning, seed: int, head: str | None, *, merged: bool, layout: Layout
-) -> Any:
+def _with_adapters(model: Any, tuning: LoraTuning, seed: int, head: str | None) -> Any:
     config = LoraConfig(
         r=tuning.rank,
         lora_alpha=tuning.alpha,
@@ -81,12 +85,20 @@ def _with_adapters(
         tuned = get_peft_model(model, config)
         if tuning.start is not None:
             load_adapters(tuned, tuning.start)
-    stacks = use_lean_products(tuned, sums=merged, layout=layout)
-    use_torch_norms(tuned)
-    use_lean_blocks(tuned, stacks)
     if head is not None:
         getattr(tuned.get_base_model(), head).requires_grad_(requires_grad=True)
     return tuned
+
+
+def _compute_by_ours(model: Any, *, merged: bool, layout: Layout, compiled: bool) -> None:
+    """Our products, norms and blocks, where they come to the same as the library's."""
+    weight = model.get_base_model().get_input_embeddings().weight
+    compiled = compiled and layout != "own" and usable_for(weight)
+    stacks = use_lean_products(model, sums=merged, layout=layout, compiled=compiled)
+    use_torch_norms(model)
+    blocks = use_lean_blocks(model, stacks, compiled=compiled)
+    if compiled:
+        use_lean_decoder(model.get_base_model(), blocks)
 
 
 def _switch_dropout_off(model: Any) -> None:

@@ -18,6 +18,7 @@ from deepspeed.utils import logger as deepspeed_logger
 from torch import Tensor
 
 from worker.whitebox.blocks import use_plain_blocks
+from worker.whitebox.decoder import use_plain_decoder
 from worker.whitebox.leading import Tell
 from worker.whitebox.learn import Learner
 from worker.whitebox.lora import use_plain_products
@@ -87,6 +88,7 @@ def open_engine(learner: Learner, zero: Zero) -> Any:
     scorer = learner.scorer
     if zero.stage == CUTS_WEIGHTS:
         # ours read a frozen weight outside its layer's forward, where it is not gathered
+        use_plain_decoder(base_of(scorer.model))
         use_plain_blocks(scorer.model)
         use_plain_products(scorer.model)
     engine, *_ = deepspeed.initialize(

@@ -151,6 +151,12 @@ class EngineSpec(Spec):
         "fast products in either direction. `auto` does on CPUs that are not Intel's, where it "
         "pays; on Intel's it joins those that read one input, in a copy. Nothing on a GPU.",
     )
+    kernels: Literal["auto", "off"] = Field(
+        default="auto",
+        description="Whether kernels in C compute what they can, where installing made them and "
+        "the CPU has AVX-512; results differ in the last bits. They need `packed_weights` on or "
+        "auto.",
+    )
     ranks: int = Field(
         default=1, ge=1, le=64, description="Processes, each on a GPU of its own if there are any."
     )
