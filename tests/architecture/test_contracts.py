@@ -22,6 +22,7 @@ PLANTED = {
     "worker/methods/held_out.py": "import torch",
     "worker/objectives/pro.py": "import transformers",
     "worker/whitebox/draw.py": "import pydantic",
+    "worker/whitebox/native/rows.py": "import peft",
     "app/services/chance.py": "import fastapi",
     "worker/parts.py": "import app.core.models",
 }

@@ -21,6 +21,8 @@ from worker.whitebox.tree import Tree, seen_by, slope_through
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of queries (B, H, T, d) to keys and values (B, h, T, d); gives (B, T, H, d)."""
+MOST_SCORES = 1 << 24
+"""Of all heads, that the kernels keep at once, twice on the way back: 64 MiB each."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,9 @@ class Attending:
 
     def seen(self, wide_BTE: Tensor, tree: Tree | None) -> tuple[Tensor, Tensor]:
         """The output of attention in learning, (B T, H d), and its log-sums."""
-        if self.compiled:
-            return attention.attend(wide_BTE.flatten(0, 1), self.heads, _segments(wide_BTE, tree))
+        segments = self._segments(wide_BTE, tree)
+        if segments is not None:
+            return attention.attend(wide_BTE.flatten(0, 1), self.heads, segments)
         seen, sums = seen_by(*self.parts(wide_BTE), tree, self.heads.scale)
         return seen.transpose(1, 2).flatten(2).flatten(0, 1), sums
 
@@ -123,15 +126,27 @@ class Attending:
         self, slope_TE: Tensor, wide_BTE: Tensor, seen: tuple[Tensor, Tensor], tree: Tree | None
     ) -> Tensor:
         """The slopes of all heads, (T, (H + 2 h) d), given that of the output and what it was."""
-        if self.compiled:
-            cut = self.heads, _segments(wide_BTE, tree)
-            return attention.slopes(slope_TE, wide_BTE.flatten(0, 1), seen, *cut)
+        segments = self._segments(wide_BTE, tree)
+        if segments is not None:
+            return attention.slopes(slope_TE, wide_BTE.flatten(0, 1), seen, self.heads, segments)
         shape = (*wide_BTE.shape[:2], -1, self.heads.size)
         slope, out = (one.view(shape).transpose(1, 2) for one in (slope_TE, seen[0]))
         into = torch.empty_like(wide_BTE)
         given = (slope, self.parts(wide_BTE), (out, seen[1]), self.parts(into))
         slope_through(*given, tree, self.heads.scale)
         return into.flatten(0, 1)
+
+    def _segments(self, wide_BTE: Tensor, tree: Tree | None) -> Segments | None:
+        """Of a prompt with its responses or of rows, as the kernels take them.
+
+        None where torch has to attend: the kernels keep all scores, and long texts have too many.
+        """
+        rows, tokens = wide_BTE.shape[:2]
+        found = Segments(range(0, rows * tokens + 1, tokens))
+        if tree is not None:
+            found = Segments(tree.starts, tree.prompt)
+        few = self.heads.queries * found.scores <= MOST_SCORES
+        return found if self.compiled and few else None
 
 
 class _Attended(torch.autograd.Function):
@@ -170,11 +185,3 @@ class _Attended(torch.autograd.Function):
         if onward:
             dx = of.norm.back(before_TD, x_TD, inverse_T1, slope_TD).view(slopes[0].shape)
         return dx, None, None, None, *qkv, *out
-
-
-def _segments(wide_BTE: Tensor, tree: Tree | None) -> Segments:
-    """Of a prompt with its responses, or of rows."""
-    if tree is not None:
-        return Segments(tree.starts, tree.prompt)
-    rows, tokens = wide_BTE.shape[:2]
-    return Segments(range(0, rows * tokens + 1, tokens))

@@ -173,11 +173,7 @@ class Stack:
         adapters = self.adapters
         factors = adapters.factors
         if self.compiled:
-            dx = self.base.back(slope_TE) if onward else None
-            given = (slope_TE.contiguous(), x_TD.contiguous(), low_TR, factors, adapters.scale)
-            da_RD, db_ER = native.back(*given, dx)
-            parts = db_ER.split_with_sizes(adapters.sizes)
-            return dx, *da_RD.split_with_sizes(adapters.ranks), *parts
+            return self._back_by_kernels(slope_TE, x_TD, low_TR, onward=onward)
         shares = adapters.shares(slope_TE, low_TR * adapters.scale)
         each = list(zip(factors, *shares, strict=True))
         downs = [slope @ f.b_ER.to(slope.dtype) for f, slope, _ in each]
@@ -189,6 +185,16 @@ class Stack:
         da_RD = (down_TR.T @ x_TD).to(factors[0].a_RD.dtype)
         db = [(slope.T @ low).to(f.b_ER.dtype) for f, slope, low in each]
         return dx, *da_RD.split_with_sizes(adapters.ranks), *db
+
+    def _back_by_kernels(
+        self, slope_TE: Tensor, x_TD: Tensor, low_TR: Tensor, *, onward: bool
+    ) -> tuple[Tensor | None, ...]:
+        adapters = self.adapters
+        dx = self.base.back(slope_TE) if onward else None
+        given = (slope_TE.contiguous(), x_TD.contiguous(), low_TR)
+        da_RD, db_ER = native.back(*given, adapters.factors, adapters.scale, dx)
+        of_a, of_b = da_RD.split_with_sizes(adapters.ranks), db_ER.split_with_sizes(adapters.sizes)
+        return dx, *of_a, *of_b
 
 
 @dataclass

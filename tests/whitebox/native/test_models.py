@@ -1,4 +1,4 @@
-"""Whole models by the kernels, beside the same models by the library."""
+"""Whole models by the kernels, beside the same models by torch."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +12,10 @@ from transformers.models.auto import AutoModelForCausalLM
 
 from tests.tiny import tiny_model_folder
 from worker.objectives.pro import Pro
+from worker.whitebox import attending
 from worker.whitebox.attention import share_prompts
 from worker.whitebox.decoder import decoder_of
+from worker.whitebox.frozen import Layout
 from worker.whitebox.load import FolderModel
 from worker.whitebox.opening import Learning, make_trainable, open_speaker
 from worker.whitebox.policy import WhiteBox
@@ -49,8 +51,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _policy(folder: Path, *, compiled: bool, shared_prompt: SharedPrompt = "auto") -> WhiteBox:
-    learning = Learning(shared_prompt, layout="joined", compiled=compiled)
+def _policy(
+    folder: Path,
+    *,
+    compiled: bool,
+    shared_prompt: SharedPrompt = "auto",
+    layout: Layout = "joined",
+) -> WhiteBox:
+    learning = Learning(shared_prompt, layout=layout, compiled=compiled)
     policy = make_trainable(
         open_speaker(FolderModel(folder), Generation(max_new_tokens=24, max_length=200)),
         LORA,
@@ -79,7 +87,7 @@ def _sampled(policy: WhiteBox, rows: list[Row]) -> list[Drawn]:
     return [found[i] for i in range(len(rows))]
 
 
-def test_samples_are_those_of_the_library(folder: Path) -> None:
+def test_samples_are_those_without_kernels(folder: Path) -> None:
     ours, theirs = (_sampled(_policy(folder, compiled=c), ROWS) for c in (True, False))
     for one, other in zip(ours, theirs, strict=True):
         assert one.tokens == other.tokens
@@ -95,14 +103,24 @@ def test_samples_follow_the_weights(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("shared_prompt", ["on", "off"])
-def test_means_and_gradients_are_those_of_the_library(
-    folder: Path, shared_prompt: SharedPrompt
+@pytest.mark.parametrize("layout", ["joined", "packed"])
+def test_means_and_gradients_are_those_without_kernels(
+    folder: Path, shared_prompt: SharedPrompt, layout: Layout
 ) -> None:
     ours, theirs = (
-        _gradients(_policy(folder, compiled=compiled, shared_prompt=shared_prompt))
-        for compiled in (True, False)
+        _gradients(_policy(folder, compiled=one, shared_prompt=shared_prompt, layout=layout))
+        for one in (True, False)
     )
     for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_long_texts_are_attended_to_by_torch(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_kernels = _gradients(_policy(folder, compiled=True))
+    monkeypatch.setattr(attending, "MOST_SCORES", 100)
+    by_torch = _gradients(_policy(folder, compiled=True))
+    assert not all(torch.equal(*each) for each in zip(by_kernels, by_torch, strict=True))
+    for one, other in zip(by_kernels, by_torch, strict=True):
         assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from ctypes import byref, c_long
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -19,6 +20,12 @@ class Segments:
     """Where each begins, and where the last ends."""
     prompt: int = 0
     """Tokens at the beginning that all segments but the first see too."""
+
+    @property
+    def scores(self) -> int:
+        """How many there are for a head."""
+        lengths = [end - start for start, end in pairwise(self.starts)]
+        return sum(n * n for n in lengths) + self.prompt * sum(lengths[1:])
 
 
 def attend(wide_TE: Tensor, heads: Heads, segments: Segments) -> tuple[Tensor, Tensor]:
