@@ -43,8 +43,8 @@ class Learning:
     layout: Layout = "packed"
     """Of frozen weights on a CPU: `own` is the bit-exact profile and needs no more memory."""
     compiled: bool = True
-    """Whether the kernels in C compute what they can, where there are any and unless weights lie
-    as their own."""
+    """Whether the kernels in C compute what they can of the model, where there are any and unless
+    weights lie as their own."""
 
 
 def open_speaker(

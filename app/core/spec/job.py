@@ -153,9 +153,9 @@ class EngineSpec(Spec):
     )
     kernels: Literal["auto", "off"] = Field(
         default="auto",
-        description="Whether kernels in C compute what they can, where installing made them and "
-        "the CPU has AVX-512; results differ in the last bits. They need `packed_weights` on or "
-        "auto.",
+        description="Whether kernels in C compute what they can of the model, where installing "
+        "made them and the CPU has AVX-512; results differ in the last bits. They need "
+        "`packed_weights` on or auto.",
     )
     ranks: int = Field(
         default=1, ge=1, le=64, description="Processes, each on a GPU of its own if there are any."
