@@ -41,4 +41,4 @@ format: .venv/.dev  ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 clean:  ## remove what the commands above made
-	rm -rf .venv .cyclealign build *.egg-info
+	rm -rf .venv .cyclealign build *.egg-info worker/whitebox/native/*.so

@@ -7,8 +7,9 @@ enum { BLOCK = 128 /* places whose weights are summed at once */ };
 INLINE float mass(const float *x, long n, float top, float by) {
   lane total = splat(0);
   for (long i = 0; i < n; i += LANE) {
-    lane weight = exponential((_mm512_maskz_loadu_ps(first(n - i), x + i) - splat(top)) * splat(by));
-    total = _mm512_mask_add_ps(total, first(n - i), total, weight);
+    __mmask16 mask = first(n - i);
+    lane below = _mm512_maskz_loadu_ps(mask, x + i) - splat(top);
+    total = _mm512_mask_add_ps(total, mask, total, exponential(below * splat(by)));
   }
   return sum(total);
 }

@@ -21,6 +21,13 @@ INLINE long least(long a, long b) { return a < b ? a : b; }
 /* The first n of a lane; none if n is below one. */
 INLINE __mmask16 first(long n) { return n >= LANE ? 0xffff : n <= 0 ? 0 : (1u << n) - 1; }
 
+/* Every `step`-th number for the first n of a lane; zeros for the rest. */
+INLINE lane every(const float *x, long step, long n) {
+  __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  __m512i place = _mm512_mullo_epi32(each, _mm512_set1_epi32(step));
+  return _mm512_mask_i32gather_ps(splat(0), first(n), place, x, sizeof(float));
+}
+
 /* e^x within two units in the last place; not a number stays that. */
 INLINE lane exponential(lane x) {
   x = _mm512_max_ps(splat(-104.0f), x);

@@ -3,8 +3,8 @@
 
 enum { WIDE = 2 * LANE /* columns of a panel */ };
 
-/* c (m, n) = add + alpha a (m, k) b (k, n): where each begins, and how far apart rows (m),
-   inner places (k) and panels of 32 columns (p) lie. b is read in whole lanes of 16, c and add are not. */
+/* c (m, n) = add + alpha a (m, k) b (k, n): where each begins, and how far apart rows (m), inner
+   places (k) and panels of 32 columns (p) lie. b is read in whole lanes, c and add are not. */
 struct product {
   long m, n, k;
   const float *a;

@@ -66,7 +66,7 @@ void gate_back(long rows, long n, const float *slope, const float *wide, float *
   }
 }
 
-/* Turns heads in place by the angles of the row, of which there are `period`; sign -1 turns back. */
+/* Turns heads in place by the angles of the row, of which there are `period`; -1 turns back. */
 void turn(long rows, long heads, long size, float *x, long xm, const float *cos, const float *sin,
           long period, float sign, int threads) {
   long half = size / 2;

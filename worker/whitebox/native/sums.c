@@ -3,14 +3,6 @@
 
 enum { RANKS = 16 /* of an adapter that are added at once */ };
 
-/* Every `step`-th number for the first n of a lane. */
-INLINE lane every(const float *x, long step, long n) {
-  __m512i place = _mm512_mullo_epi32(
-      _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-      _mm512_set1_epi32(step));
-  return _mm512_mask_i32gather_ps(splat(0), first(n), place, x, sizeof(float));
-}
-
 /* Adds up to 16 ranks of an adapter to the lane of outputs that begins at `at`. */
 INLINE void adapted(long inner, long left, long ranks, long rank, const float *a, const float *b,
                     float scale, float *out) {

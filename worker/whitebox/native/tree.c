@@ -25,17 +25,14 @@ long padded(const struct tree *t) { return t->tokens + WIDE; }
 
 /* Keys or values of every shared head with their tokens beside one another, (size, padded). */
 void turned(const struct tree *t, long first_block, float *out, int threads) {
-  __m512i step = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15),
-                                    _mm512_set1_epi32(features(t)));
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
   for (long head = 0; head < t->shared; head++)
     for (long j = 0; j < padded(t); j += LANE) {
       const float *from = of(t, least(j, t->tokens - 1), first_block + head);
-      __mmask16 mask = first(t->tokens - j), fits = first(padded(t) - j);
+      float *into = out + head * t->size * padded(t) + j;
       for (long c = 0; c < t->size; c++)
-        _mm512_mask_storeu_ps(
-            out + (head * t->size + c) * padded(t) + j, fits,
-            _mm512_mask_i32gather_ps(splat(0), mask, step, from + c, sizeof(float)));
+        _mm512_mask_storeu_ps(into + c * padded(t), first(padded(t) - j),
+                              every(from + c, features(t), t->tokens - j));
     }
 }
 
@@ -78,7 +75,7 @@ INLINE void shared_out(float *score, long count, float by) {
 }
 
 /* Scores to shares, row by row; what a row does not see is 0. Returns the log-sums. */
-static void soften(const struct part *p, float *sums) {
+static void to_shares(const struct part *p, float *sums) {
   for (long i = 0; i < p->n; i++) {
     float *score = p->scores + i * p->width;
     long count = p->before + i + 1;
@@ -101,7 +98,7 @@ int tree_forward(const struct tree *t, float *out, float *sums, int threads) {
         struct part p = part_of(t, head, segment, scores_at(t, head, segment, scores));
         long step = t->heads * t->size;
         see(t, &p, of(t, p.at, head), features(t), keys, t->scale, p.scores);
-        soften(&p, sums + head * t->tokens + p.at);
+        to_shares(&p, sums + head * t->tokens + p.at);
         gather(t, &p, p.scores, t->heads + t->shared + p.group, out + p.at * step + head * t->size,
                step);
       }

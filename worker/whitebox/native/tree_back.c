@@ -17,7 +17,7 @@ INLINE float *into_at(const struct back *b, long token, long block) {
 }
 
 /* Scores to shares by the log-sums, and the slopes of shares to those of scores. */
-static void harden(const struct back *b, const struct part *p, float *slopes) {
+static void to_slopes(const struct back *b, const struct part *p, float *slopes) {
   long size = b->t->size;
   for (long i = 0; i < p->n; i++) {
     long token = p->at + i, count = p->before + i + 1;
@@ -27,9 +27,9 @@ static void harden(const struct back *b, const struct part *p, float *slopes) {
     lane total = splat(b->sums[p->head * b->t->tokens + token]);
     for (long j = 0; j < p->width; j += LANE) {
       __mmask16 mask = first(p->width - j), seen = first(count - j);
-      lane x = _mm512_maskz_mov_ps(seen, exponential(_mm512_maskz_loadu_ps(seen, share + j) - total));
+      lane x = exponential(_mm512_maskz_loadu_ps(seen, share + j) - total);
       lane g = (_mm512_maskz_loadu_ps(seen, slope + j) - less) * x * splat(b->t->scale);
-      _mm512_mask_storeu_ps(share + j, mask, x);
+      _mm512_mask_storeu_ps(share + j, mask, _mm512_maskz_mov_ps(seen, x));
       _mm512_mask_storeu_ps(slope + j, mask, _mm512_maskz_mov_ps(seen, g));
     }
   }
@@ -41,7 +41,7 @@ static void back_to_queries(const struct back *b, long head, long segment) {
   float *slopes = scores_at(t, head, segment, b->slopes);
   see(t, &p, of(t, p.at, head), features(t), b->keys, t->scale, p.scores);
   see(t, &p, slope_at(b, p.at, head), t->heads * t->size, b->values, 1, slopes);
-  harden(b, &p, slopes);
+  to_slopes(b, &p, slopes);
   gather(t, &p, slopes, t->heads + p.group, into_at(b, p.at, head), features(t));
 }
 
