@@ -141,8 +141,8 @@ class Attending:
 
         None where torch has to attend: the kernels keep all scores, and long texts have too many.
         """
-        rows, tokens = wide_BTE.shape[:2]
-        found = Segments(range(0, rows * tokens + 1, tokens))
+        texts, tokens = wide_BTE.shape[:2]
+        found = Segments(range(0, texts * tokens + 1, tokens))
         if tree is not None:
             found = Segments(tree.starts, tree.prompt)
         few = self.heads.queries * found.scores <= MOST_SCORES

@@ -28,8 +28,6 @@ class Prompts:
     values: list[Tensor]
     bias_P11T: Tensor
     """0 for tokens and -inf for padding, (P, 1, 1, T)."""
-    start_P: Tensor
-    """Where each begins behind its padding."""
     slot_R: Tensor
     """Row r is query `slot % width` of prompt `slot // width`."""
     width: int
@@ -44,7 +42,7 @@ class Prompts:
         if len(alive_P) < len(self.bias_P11T):
             self.keys = [keys[alive_P] for keys in self.keys]
             self.values = [values[alive_P] for values in self.values]
-            self.bias_P11T, self.start_P = self.bias_P11T[alive_P], self.start_P[alive_P]
+            self.bias_P11T = self.bias_P11T[alive_P]
         self.seat(prompt_R)
 
     def seated(self, x_RhGX: Tensor) -> Tensor:

@@ -49,7 +49,8 @@ def use_lean_decoder(base: Any, blocks: Sequence[Block]) -> None:
     body, head = base.base_model, base.get_output_embeddings()
     norm: Any = getattr(body, "norm", None)
     rotary: Any = getattr(body, "rotary_emb", None)
-    whole = len(blocks) == len(body.layers) and all(block.attending.compiled for block in blocks)
+    all_ours = bool(blocks) and len(blocks) == len(body.layers)
+    whole = all_ours and all(block.attending.compiled for block in blocks)
     if not whole or type(head) is not torch.nn.Linear or not hasattr(norm, "variance_epsilon"):
         return
     plain = Norm(norm.weight, norm.variance_epsilon, compiled=True)

@@ -22,7 +22,7 @@ from worker.whitebox.frozen import (
     product_with,
     unpack,
 )
-from worker.whitebox.native.library import LANE
+from worker.whitebox.native.library import LANE, usable_for
 from worker.whitebox.native.products import WIDE
 from worker.whitebox.score import base_of
 from worker.whitebox.stacks import Stack, Sums
@@ -95,7 +95,7 @@ def _pack_head(base: Any, *, packed: bool, compiled: bool) -> None:
     """The head has no adapter."""
     head = base.get_output_embeddings()
     if type(head) is torch.nn.Linear:
-        pack([head], packed=packed, compiled=compiled)
+        pack([head], packed=packed, compiled=compiled and usable_for(head.weight))
         vars(head)["forward"] = partial(_head_forward, head)
 
 
@@ -116,11 +116,13 @@ def _stack(layers: list[Any], layout: Layout, *, compiled: bool) -> Stack:
 
 
 def _suits_kernels(layers: Sequence[Any]) -> bool:
-    """One rank, and widths that are whole lanes."""
+    """One rank, widths that are whole lanes, and numbers of the kernels' kind."""
     [name] = {name for layer in layers for name in layer.active_adapters}
     ranks = {layer.r[name] for layer in layers}
     widths = (*ranks, *(width for one in layers for width in (one.in_features, one.out_features)))
-    return len(ranks) == 1 and not any(width % LANE for width in widths)
+    parts = [(one.get_base_layer(), one.lora_A[name], one.lora_B[name]) for one in layers]
+    kind = all(usable_for(part.weight) for some in parts for part in some)
+    return kind and len(ranks) == 1 and not any(width % LANE for width in widths)
 
 
 def _is_plain(layer: Any) -> bool:

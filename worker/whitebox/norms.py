@@ -30,7 +30,7 @@ class Norm:
     def values(self, x_TD: Tensor) -> Tensor:
         """Return y alone."""
         if self.compiled:
-            return rows.norm_alone(x_TD.contiguous(), self.weight_D, self.epsilon)
+            return rows.norm_alone(x_TD, self.weight_D, self.epsilon)
         return self.forward(x_TD)[0]
 
     def back(self, slope_TD: Tensor, x_TD: Tensor, inverse_T1: Tensor, more_TD: Tensor) -> Tensor:

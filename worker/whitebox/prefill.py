@@ -28,9 +28,7 @@ def prefill(model: Any, prompts: Sequence[tuple[int, ...]]) -> tuple[Prompts, Te
             into[some, :, width - computed.shape[-2] :] = computed
         done |= dict(zip(some, logits, strict=True))
     bias = _bias(prompts, width, device).to(keys[0].dtype)
-    each_P = torch.arange(len(prompts), device=device)
-    start_P = torch.tensor([width - len(prompt) for prompt in prompts], device=device)
-    found = Prompts(keys, values, bias, start_P, each_P, width=1)
+    found = Prompts(keys, values, bias, torch.arange(len(prompts), device=device), width=1)
     return found, torch.stack([done[p] for p in range(len(prompts))])
 
 

@@ -49,7 +49,9 @@ class KernelSteps:
     compact_at = 0.0
 
     def __init__(self, decoder: Decoder, prompts: Prompts, prompt_R: Tensor, room: int) -> None:
-        self._decoder, self._start_P = decoder, prompts.start_P
+        self._decoder = decoder
+        # the padding stands on the left
+        self._start_P = prompts.bias_P11T.isinf().sum(-1).flatten()
         self._prompt_R, self._slot_R = prompt_R, torch.arange(len(prompt_R))
         self._length = 0
         _, heads, _, size = prompts.keys[0].shape

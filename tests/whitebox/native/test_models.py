@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import GraniteConfig, LlamaConfig, Qwen2Config
+from transformers import GraniteConfig, LlamaConfig, OPTConfig, Qwen2Config
 from transformers.models.auto import AutoModelForCausalLM
 
 from tests.tiny import tiny_model_folder
@@ -168,6 +168,22 @@ def test_a_model_that_has_more_in_it_or_other_widths_decodes_as_the_library_does
     config: Any,
 ) -> None:
     assert decoder_of(_tuned(config)) is None
+
+
+def test_a_model_of_another_build_stays_the_librarys() -> None:
+    sizes = {"vocab_size": 64, "hidden_size": 32, "ffn_dim": 48, "word_embed_proj_dim": 32}
+    base = _tuned(OPTConfig(**sizes, num_hidden_layers=2, num_attention_heads=2))
+    assert decoder_of(base) is None
+    assert base(torch.arange(6)[None]).logits.shape == (1, 6, 64)
+
+
+def test_a_base_of_mixed_precision_is_left_to_torch() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**SIZES)).eval()
+    share_prompts(model)
+    model.model.layers[1].to(torch.bfloat16)
+    layer = tune(model, LORA, layout="joined").get_base_model().model.layers[1].mlp.down_proj
+    assert not layer.forward.func.__self__.compiled
 
 
 def test_a_model_decodes_as_the_library_does_where_that_is_asked_for() -> None:

@@ -14,6 +14,8 @@ from torch import Tensor
 
 MODULE = "worker.whitebox.native._kernels"
 """A library of plain functions: it is found as a module, and never imported."""
+LANE = 16
+"""Numbers that a kernel takes at once."""
 
 
 class StepCall(Structure):
@@ -28,10 +30,6 @@ class StepCall(Structure):
         *((name, c_long) for name in ("prompt_row", "prompt_head", "prompt_tokens")),
         *((name, c_void_p) for name in ("slot", "prompt", "start", "out")),
     ]
-
-
-LANE = 16
-"""Numbers that a kernel takes at once."""
 
 
 class AdaptersCall(Structure):

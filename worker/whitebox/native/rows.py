@@ -11,26 +11,19 @@ from worker.whitebox.native.library import needed
 
 def norm(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """Return w x / rms(x), and 1 / rms(x) as (T, 1)."""
-    x_TD = x_TD.contiguous()
-    rows, width = x_TD.shape
-    y_TD, inverse_T1 = torch.empty_like(x_TD), x_TD.new_empty(rows, 1)
-    needed().norm(
-        rows,
-        width,
-        x_TD.data_ptr(),
-        weight_D.data_ptr(),
-        epsilon,
-        y_TD.data_ptr(),
-        inverse_T1.data_ptr(),
-        torch.get_num_threads(),
-    )
-    return y_TD, inverse_T1
+    inverse_T1 = x_TD.new_empty(len(x_TD), 1)
+    return _norm(x_TD, weight_D, epsilon, inverse_T1.data_ptr()), inverse_T1
 
 
 def norm_alone(x_TD: Tensor, weight_D: Tensor, epsilon: float) -> Tensor:
     """Return w x / rms(x) and nothing for a way back."""
+    return _norm(x_TD, weight_D, epsilon, None)
+
+
+def _norm(x_TD: Tensor, weight_D: Tensor, epsilon: float, inverse: int | None) -> Tensor:
+    x_TD = x_TD.contiguous()
     y_TD = torch.empty_like(x_TD)
-    given = (*x_TD.shape, x_TD.data_ptr(), weight_D.data_ptr(), epsilon, y_TD.data_ptr(), None)
+    given = (*x_TD.shape, x_TD.data_ptr(), weight_D.data_ptr(), epsilon, y_TD.data_ptr(), inverse)
     needed().norm(*given, torch.get_num_threads())
     return y_TD
 

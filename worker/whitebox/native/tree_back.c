@@ -98,11 +98,11 @@ static void back(const struct back *b, int threads) {
    if there was no memory for it. */
 int tree_back(const struct tree *t, const float *out, const float *sums, const float *slope,
               float *into, int threads) {
-  long turned = t->shared * t->size * padded(t), scores = t->heads * scores_of(t);
-  float *room = malloc(2 * (turned + scores) * sizeof(float));
+  long half = t->shared * t->size * padded(t), scores = t->heads * scores_of(t);
+  float *room = malloc(2 * (half + scores) * sizeof(float));
   if (!room) return 0;
-  struct back b = {t, out, sums, slope, into, room, room + turned, room + 2 * turned,
-                   room + 2 * turned + scores};
+  struct back b = {t, out, sums, slope, into, room, room + half, room + 2 * half,
+                   room + 2 * half + scores};
   back(&b, threads);
   free(room);
   return 1;
