@@ -56,6 +56,7 @@ PRESETS = {
             "engine:k=1,exact=1",
             "engine:k=4",
             "engine:k=16",
+            "engine:k=16,staleness=1",
             "engine:k=16,tree=0",
             "engine:k=16,layout=own",
             "engine:k=16,update=round",

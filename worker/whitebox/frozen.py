@@ -36,7 +36,9 @@ def product_with(weight_ED: Tensor, *, packed: bool) -> Product:
 class FrozenLayer:
     """The product with a linear layer's weight, and the product that takes slopes back.
 
-    Of several layers that read the same input, the weights stand below one another.
+    Of several layers that read the same input, the weights stand below one another. The kernels
+    multiply by `compiled` ones: back as well where they are `packed`, without one of torch's
+    products for every new number of rows, each of which it keeps.
     """
 
     def __init__(self, *layers: Any, packed: bool = False, compiled: bool = False) -> None:
@@ -72,9 +74,10 @@ class FrozenLayer:
         return self._products[back]
 
     def _made(self, weight_ED: Tensor, *, back: bool) -> Product:
-        if self._compiled and not back:
-            return in_panels(weight_ED)
-        return product_with(weight_ED.mT if back else weight_ED, packed=self._packed)
+        right = weight_ED.mT if back else weight_ED
+        if self._compiled and (self._packed or not back):
+            return in_panels(right)
+        return product_with(right, packed=self._packed)
 
     def _weight(self) -> Tensor:
         """All weights in one; a packed product has a copy of its own, so that one is not kept."""

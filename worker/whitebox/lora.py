@@ -106,11 +106,11 @@ def _head_forward(head: Any, x: Tensor) -> Tensor:
 
 
 def _stack(layers: list[Any], layout: Layout, *, compiled: bool) -> Stack:
-    """With panels where nothing else lays the weights out."""
+    """By panels where all outputs fill whole ones."""
     compiled = compiled and _suits_kernels(layers)
     frozen_ones = [layer.get_base_layer() for layer in layers]
     whole = not any(layer.out_features % WIDE for layer in layers)
-    panels = compiled and whole and layout == "joined"
+    panels = compiled and whole and layout != "own"
     base = FrozenLayer(*frozen_ones, packed=layout == "packed", compiled=panels)
     return Stack(layers, base, compiled)
 

@@ -1,9 +1,11 @@
 """Products of the kernels, with panels and of adapters, beside float64."""
 
+import psutil
 import pytest
 import torch
 
 from tests.whitebox.native.conftest import Draw, close
+from worker.whitebox.frozen import FrozenLayer
 from worker.whitebox.native import adapters
 from worker.whitebox.native.products import in_panels, summed
 
@@ -19,6 +21,29 @@ def test_a_product_with_panels(draw: Draw, shape: tuple[int, int, int]) -> None:
     more = draw(rows, outputs)
     assert close(product(x, None, more), wanted + more)
     assert close(product(x.T.contiguous().T, None), wanted)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_frozen_layer_in_both_directions(draw: Draw, packed: bool) -> None:
+    layer = torch.nn.Linear(24, 40).requires_grad_(requires_grad=False)
+    x, slopes = draw(7, 24), draw(7, 40)
+    compiled = FrozenLayer(layer, packed=packed, compiled=True)
+    for _ in range(2):
+        weight, bias = layer.weight.double(), layer.bias.double()
+        assert close(compiled.forward(x), x.double() @ weight.T + bias)
+        assert close(compiled.back(slopes), slopes.double() @ weight)
+        layer.weight.mul_(-2)  # as merging adapters into it would
+
+
+def test_texts_of_all_lengths_leave_no_memory_behind(draw: Draw) -> None:
+    layer = torch.nn.Linear(256, 256).requires_grad_(requires_grad=False)
+    compiled, slopes = FrozenLayer(layer, packed=True, compiled=True), draw(300, 256)
+    compiled.back(compiled.forward(slopes))
+    before = psutil.Process().memory_info().rss
+    for rows in range(1, 300):
+        compiled.back(compiled.forward(slopes[:rows]))
+    # torch's packed products, made anew for each number of rows, kept six times as much
+    assert psutil.Process().memory_info().rss - before < 32 * 2**20
 
 
 def test_what_a_row_gives_does_not_depend_on_the_rows_beside_it(draw: Draw) -> None:

@@ -44,7 +44,7 @@ def in_panels(weight_ED: Tensor) -> Panels:
     outputs, inner = weight_ED.shape
     short = -outputs % WIDE
     padded = torch.nn.functional.pad(weight_ED.detach(), (0, 0, 0, short))
-    return Panels(padded.view(-1, WIDE, inner).mT.contiguous(), outputs)
+    return Panels(padded.reshape(-1, WIDE, inner).mT.contiguous(), outputs)
 
 
 def summed(
