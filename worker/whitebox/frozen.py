@@ -37,8 +37,8 @@ class FrozenLayer:
     """The product with a linear layer's weight, and the product that takes slopes back.
 
     Of several layers that read the same input, the weights stand below one another. The kernels
-    multiply by `compiled` ones: back as well where they are `packed`, without one of torch's
-    products for every new number of rows, each of which it keeps.
+    multiply by `compiled` ones, and back as well where they are also `packed`: torch's packed
+    products keep memory for every new number of rows.
     """
 
     def __init__(self, *layers: Any, packed: bool = False, compiled: bool = False) -> None:

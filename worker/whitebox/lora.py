@@ -110,8 +110,7 @@ def _stack(layers: list[Any], layout: Layout, *, compiled: bool) -> Stack:
     compiled = compiled and _suits_kernels(layers)
     frozen_ones = [layer.get_base_layer() for layer in layers]
     whole = not any(layer.out_features % WIDE for layer in layers)
-    panels = compiled and whole and layout != "own"
-    base = FrozenLayer(*frozen_ones, packed=layout == "packed", compiled=panels)
+    base = FrozenLayer(*frozen_ones, packed=layout == "packed", compiled=compiled and whole)
     return Stack(layers, base, compiled)
 
 
