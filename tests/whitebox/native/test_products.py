@@ -10,7 +10,9 @@ from worker.whitebox.native import adapters
 from worker.whitebox.native.products import in_panels, summed
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 32), (5, 7, 3), (13, 40, 65), (200, 64, 48)])
+@pytest.mark.parametrize(
+    "shape", [(1, 16, 32), (5, 7, 3), (13, 40, 65), (200, 64, 48), (25, 2100, 40)]
+)
 def test_a_product_with_panels(draw: Draw, shape: tuple[int, int, int]) -> None:
     rows, inner, outputs = shape
     x, weight, bias, more = draw(rows, inner), draw(outputs, inner), draw(outputs), None
@@ -33,6 +35,13 @@ def test_a_frozen_layer_in_both_directions(draw: Draw, packed: bool) -> None:
         assert close(compiled.forward(x), x.double() @ weight.T + bias)
         assert close(compiled.back(slopes), slopes.double() @ weight)
         layer.weight.mul_(-2)  # as merging adapters into it would
+
+
+def test_a_sum_over_a_vocabulary_loses_no_digits(draw: Draw) -> None:
+    probabilities, weight = draw(13, 40_000).softmax(-1), draw(32, 40_000) + 1
+    wanted = probabilities.double() @ weight.double().T
+    off = in_panels(weight)(probabilities, None).double() - wanted
+    assert off.abs().max() < 1e-6 * wanted.abs().max()
 
 
 def test_texts_of_all_lengths_leave_no_memory_behind(draw: Draw) -> None:
