@@ -71,7 +71,7 @@ INLINE void tiles(const int lanes, const struct product *p, long row, long rows,
 }
 
 /* The product of some inner places from k, added to that of those before. */
-INLINE struct product part(const struct product *p, long k) {
+INLINE struct product from_place(const struct product *p, long k) {
   struct product of = *p;
   of.k = least(DEEP, p->k - k);
   of.a += k * p->ak;
@@ -84,7 +84,7 @@ INLINE struct product part(const struct product *p, long k) {
 void strip(const struct product *p, long row, long rows, long panel, const float *next) {
   long k = 0;
   do {
-    struct product of = part(p, k);
+    struct product of = from_place(p, k);
     const float *after = k + DEEP < p->k ? of.b + panel * p->bp + DEEP * p->bk : next;
     if (p->n - panel * WIDE > LANE)
       tiles(2, &of, row, rows, panel, after);
