@@ -176,6 +176,16 @@ def after(seconds: float, act: Act) -> Act:
     return late
 
 
+def once(ready: Callable[[], object], act: Act) -> Act:
+    """Do it when `ready` returns, such as a barrier's or an event's wait."""
+
+    def held(handler: Handler) -> None:
+        ready()
+        act(handler)
+
+    return held
+
+
 def says(text: str | None, **changes: Any) -> Act:
     """A well-formed completion with any text, `finish` or `refusal`."""
     return sends(json.dumps(completion(text, **changes)).encode())

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from sqlalchemy import Engine, create_engine
@@ -12,7 +13,7 @@ from app.core.errors import Fenced
 from app.core.lease import settle
 from app.core.models import Act
 from app.core.spec.catalogue import RubricJudge
-from tests.judge_server import JudgeServer, after, hangs, ranks, says, status
+from tests.judge_server import JudgeServer, after, hangs, once, ranks, says, status
 from tests.judging.asking import (
     calls,
     judge_on,
@@ -74,13 +75,15 @@ def test_each_question_gets_its_own_answer_in_whatever_order_they_come(
 def test_a_refusal_halves_the_calls_in_flight_and_answers_let_them_grow_again(
     book: Book, server: JudgeServer
 ) -> None:
-    server.script.extend([after(0.1, status(429))] * 8)
-    server.otherwise = after(0.05, ranks())
+    all_asked, cut_seen = threading.Barrier(8), threading.Event()
+    server.script.extend([once(partial(all_asked.wait, 30), status(429))] * 8)
+    server.otherwise = once(partial(cut_seen.wait, 30), ranks())
     with judge_on(book, server, concurrency=8) as judge:
         pending = submit(judge, range(8))
         while len(calls(book)) < 9:
             time.sleep(0.02)
         cut = judge._flight.pace.limit
+        cut_seen.set()
         assert all(isinstance(each.result(), Ranked) for each in pending)
         pending = submit(judge, range(8, 60))
         assert all(isinstance(each.result(), Ranked) for each in pending)
@@ -174,7 +177,7 @@ def test_two_jobs_that_ask_the_same_things_do_not_wait_for_each_other_in_a_circl
 def test_a_rejected_credential_is_raised_and_not_tried_by_those_behind(
     book: Book, server: JudgeServer
 ) -> None:
-    server.otherwise = after(0.1, status(401))
+    server.otherwise = once(partial(threading.Barrier(2).wait, 30), status(401))
     with judge_on(book, server, concurrency=2) as judge:
         pending = submit(judge, range(20))
         for each in pending:
