@@ -61,6 +61,7 @@ PRESETS = {
             "engine:k=16,layout=own",
             "engine:k=16,update=round",
             "engine:k=32",
+            "engine:k=64,staleness=1",
             *TRL,
             "limit:k=16",
             "limit:k=32",
