@@ -28,8 +28,8 @@ def draw_and_tell(
     logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float
 ) -> tuple[Tensor, Tensor]:
     """What `draw` gives, and the raw temperature-1 log-probability of each token, in nats."""
-    if top_p >= 1 and usable_for(logits_RV):
-        return drawing.draw(logits_RV, uniform_R, temperature)
+    if usable_for(logits_RV):
+        return drawing.draw(logits_RV, uniform_R, temperature, top_p)
     token_R = draw(logits_RV, uniform_R, temperature, top_p)
     chosen_R = logits_RV.gather(-1, token_R[:, None]).squeeze(-1)
     return token_R, chosen_R - logits_RV.logsumexp(-1)
@@ -42,28 +42,30 @@ def draw(logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float)
     """
     tempered_RV = logits_RV if temperature == 1 else logits_RV / temperature
     probs_RV = torch.softmax(tempered_RV, dim=-1)
-    if top_p >= 1:
-        return _inverse_cdf(probs_RV, uniform_R)
+    kept_RV = probs_RV if top_p >= 1 else _nucleus(probs_RV, top_p)
+    return _inverse_cdf(kept_RV, uniform_R)
+
+
+def _nucleus(probs_RV: Tensor, top_p: float) -> Tensor:
+    """The probabilities with zeros for what is outside."""
+    kept_RV = torch.zeros_like(probs_RV)
     head = probs_RV.topk(min(HEAD, probs_RV.shape[-1]))
-    token_R = _from_nucleus(head.values, head.indices, uniform_R, top_p)
+    kept_RV.scatter_(-1, head.indices, _cut(head.values, top_p))
     uncovered_R = head.values.sum(-1) < top_p
     if uncovered_R.any():
-        full = probs_RV[uncovered_R].sort(descending=True, stable=True)
-        token_R[uncovered_R] = _from_nucleus(
-            full.values, full.indices, uniform_R[uncovered_R], top_p
-        )
-    return token_R
+        whole = probs_RV[uncovered_R].sort(descending=True, stable=True)
+        cut_UV = torch.empty_like(whole.values)
+        kept_RV[uncovered_R] = cut_UV.scatter_(-1, whole.indices, _cut(whole.values, top_p))
+    return kept_RV
+
+
+def _cut(sorted_RN: Tensor, top_p: float) -> Tensor:
+    before_RN = sorted_RN.cumsum(-1) - sorted_RN
+    return sorted_RN.masked_fill(before_RN >= top_p, 0.0)
 
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _from_nucleus(sorted_RN: Tensor, ids_RN: Tensor, uniform_R: Tensor, top_p: float) -> Tensor:
-    before_RN = sorted_RN.cumsum(-1) - sorted_RN
-    kept_RN = sorted_RN.masked_fill(before_RN >= top_p, 0.0)
-    place_R = _inverse_cdf(kept_RN, uniform_R)
-    return ids_RN.gather(-1, place_R[:, None]).squeeze(-1)
 
 
 def _inverse_cdf(weights_RN: Tensor, uniform_R: Tensor) -> Tensor:
@@ -77,8 +79,7 @@ def _inverse_cdf(weights_RN: Tensor, uniform_R: Tensor) -> Tensor:
     block_R1, left_R1 = _passed(sums_RB, target_R1)
     inside_RW = blocks_RBW.gather(1, block_R1[..., None].expand(-1, 1, BLOCK)).squeeze(1)
     place_R1, _ = _passed(inside_RW.double(), left_R1)
-    place_R = (block_R1 * BLOCK + place_R1).squeeze(-1)
-    return place_R.clamp(max=weights_RN.shape[-1] - 1)
+    return (block_R1 * BLOCK + place_R1).squeeze(-1)
 
 
 def _in_blocks(weights_RN: Tensor) -> Tensor:
@@ -90,8 +91,12 @@ def _in_blocks(weights_RN: Tensor) -> Tensor:
 
 
 def _passed(weights_RN: Tensor, target_R1: Tensor) -> tuple[Tensor, Tensor]:
-    """The first place whose cumulative weight exceeds the target, and what is left of it there."""
+    """The first place whose cumulative weight exceeds the target, and what is left of it there.
+
+    Rounding may leave the target beyond them all: then the last place that has any weight.
+    """
     cdf_RN = weights_RN.cumsum(-1)
-    place_R1 = torch.searchsorted(cdf_RN, target_R1, right=True).clamp(max=cdf_RN.shape[-1] - 1)
+    last_R1 = (weights_RN > 0).cumsum(-1).argmax(-1, keepdim=True)
+    place_R1 = torch.searchsorted(cdf_RN, target_R1, right=True).minimum(last_R1)
     before_R1 = cdf_RN.gather(-1, place_R1) - weights_RN.gather(-1, place_R1)
     return place_R1, target_R1 - before_R1

@@ -78,14 +78,14 @@ def _sum(stack: Stack, *, packed: bool) -> Product:
 
 def _stacked(base: Any, layers: list[Any], layout: Layout) -> list[list[Any]]:
     """The layers, those together that read the same input, unless weights stay as they lie."""
-    anew = [
-        layer for layer in layers if layout != "own" and can_pack(layer.get_base_layer().weight)
-    ]
+    anew = {
+        id(layer) for layer in layers if layout != "own" and can_pack(layer.get_base_layer().weight)
+    }
     found = [
         [getattr(block, name) for name in names]
         for block in base.modules()
         for names in TOGETHER
-        if all(any(getattr(block, name, None) is layer for layer in anew) for name in names)
+        if all(id(getattr(block, name, None)) in anew for name in names)
     ]
     taken = {id(layer) for some in found for layer in some}
     return [*found, *([layer] for layer in layers if id(layer) not in taken)]

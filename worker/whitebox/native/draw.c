@@ -3,54 +3,113 @@
 
 enum { BLOCK = 128 /* places whose weights are summed at once */ };
 
-/* The sum of e^((x - top) by) over so many. */
-INLINE float mass(const float *x, long n, float top, float by) {
+/* e^((x - top) by) of so many. */
+static void powers(const float *x, long n, float top, float by, float *e) {
+  for (long i = 0; i < n; i += LANE) {
+    lane below = _mm512_maskz_loadu_ps(first(n - i), x + i) - splat(top);
+    _mm512_mask_storeu_ps(e + i, first(n - i), exponential(below * splat(by)));
+  }
+}
+
+/* The sum of those that are not below the edge, of zero or more. */
+INLINE float mass(const float *e, long n, float edge) {
   lane total = splat(0);
   for (long i = 0; i < n; i += LANE) {
-    __mmask16 mask = first(n - i);
-    lane below = _mm512_maskz_loadu_ps(mask, x + i) - splat(top);
-    total = _mm512_mask_add_ps(total, mask, total, exponential(below * splat(by)));
+    lane part = _mm512_maskz_loadu_ps(first(n - i), e + i);
+    __mmask16 in = _mm512_cmp_ps_mask(part, splat(edge), _CMP_NLT_UQ);
+    total = _mm512_mask_add_ps(total, in, total, part);
   }
   return sum(total);
 }
 
-static double masses(const float *x, long n, float top, float by, double *block) {
+/* The sum of all; each block's is kept. */
+static double masses(const float *e, long n, double *block) {
   double total = 0;
   for (long at = 0; at < n; at += BLOCK)
-    total += block[at / BLOCK] = mass(x + at, least(BLOCK, n - at), top, by);
+    total += block[at / BLOCK] = mass(e + at, least(BLOCK, n - at), 0);
   return total;
 }
 
-/* The first place whose cumulative weight exceeds the target. */
-static long place(const float *x, long n, float top, float by, const double *block, double target) {
-  long at = 0, last = (n - 1) / BLOCK;
-  while (at < last && block[at] <= target) target -= block[at++];
-  long end = least(n, (at + 1) * BLOCK) - 1, i = at * BLOCK;
-  while (i < end && (target -= mass(x + i, 1, top, by)) >= 0) i++;
-  return i;
+static double above(const float *e, long n, float edge) {
+  double total = 0;
+  for (long at = 0; at < n; at += BLOCK) total += mass(e + at, least(BLOCK, n - at), edge);
+  return total;
 }
 
-static void drawn(const float *x, long n, double uniform, float temperature, double *block,
+/* The highest edge with this much weight at or above it. */
+static float edge_of(const float *e, long n, double weight) {
+  /* the bits of floats that are not negative are ordered as they are */
+  union { int bits; float edge; } low = {.edge = 0}, high = {.edge = 2}, middle;
+  while (high.bits - low.bits > 1) {
+    middle.bits = low.bits + (high.bits - low.bits) / 2;
+    if (above(e, n, middle.edge) >= weight) low = middle;
+    else high = middle;
+  }
+  return low.edge;
+}
+
+/* Zeroes what is not of the fewest, and of equal ones the first, that have this much weight. */
+static void cut(float *e, long n, double weight) {
+  float edge = edge_of(e, n, weight);
+  double left = weight - above(e, n, nextafterf(edge, 2));
+  for (long i = 0; i < n; i += LANE) {
+    __mmask16 mask = first(n - i);
+    lane part = _mm512_maskz_loadu_ps(mask, e + i);
+    __mmask16 keep = _mm512_cmp_ps_mask(part, splat(edge), _CMP_GT_OQ);
+    __mmask16 equal = _mm512_mask_cmp_ps_mask(mask, part, splat(edge), _CMP_EQ_OQ);
+    for (; equal && left > 0; equal &= equal - 1, left -= edge) keep |= equal & -equal;
+    _mm512_mask_storeu_ps(e + i, mask, _mm512_maskz_mov_ps(keep, part));
+  }
+}
+
+/* The first place whose cumulative weight exceeds the target; one with no weight never. */
+static long place(const float *e, long n, const double *block, double target) {
+  long at = 0, last = (n - 1) / BLOCK;
+  while (last > 0 && block[last] == 0) last--;
+  while (at < last && block[at] <= target) target -= block[at++];
+  long found = at * BLOCK, end = least(n, found + BLOCK);
+  for (long i = found; i < end && target >= 0; i++)
+    if (e[i] > 0) target -= e[found = i];
+  return found;
+}
+
+struct law { float temperature; double top_p; };
+
+static void drawn(const float *x, long n, double uniform, struct law law, float *e, double *block,
                   long *token, float *logprob) {
-  float top = highest(x, n), by = 1.0f / temperature;
-  double total = masses(x, n, top, by, block);
-  *token = place(x, n, top, by, block, uniform * total);
-  if (temperature != 1) total = masses(x, n, top, 1, block);
-  *logprob = x[*token] - top - (float)log(total);
+  float top = highest(x, n);
+  powers(x, n, top, 1 / law.temperature, e);
+  double all = masses(e, n, block), total = all;
+  if (law.top_p < 1) {
+    cut(e, n, law.top_p * all);
+    total = masses(e, n, block);
+  }
+  *token = place(e, n, block, uniform * total);
+  if (law.temperature != 1) {
+    powers(x, n, top, 1, e);
+    all = masses(e, n, block);
+  }
+  *logprob = x[*token] - top - (float)log(all);
 }
 
 /* Zero if there was no memory for it. */
 int draw(long rows, long n, const float *logits, const double *uniform, float temperature,
-         long *token, float *logprob, int threads) {
-  long blocks = (n + BLOCK - 1) / BLOCK;
+         double top_p, long *token, float *logprob, int threads) {
+  long blocks = (n + BLOCK - 1) / BLOCK, wide = blocks * BLOCK;
   double *block = malloc(threads * blocks * sizeof(double));
-  if (!block) return 0;
+  float *e = malloc(threads * wide * sizeof(float));
+  struct law law = {temperature, top_p};
+  if (block && e)
 #pragma omp parallel for schedule(static) num_threads(threads)
-  for (long row = 0; row < rows; row++)
-    drawn(logits + row * n, n, uniform[row], temperature, block + omp_get_thread_num() * blocks,
-          token + row, logprob + row);
+    for (long row = 0; row < rows; row++) {
+      int own = omp_get_thread_num();
+      drawn(logits + row * n, n, uniform[row], law, e + own * wide, block + own * blocks,
+            token + row, logprob + row);
+    }
+  int had = block && e;
   free(block);
-  return 1;
+  free(e);
+  return had;
 }
 
 /* Turns logits (rows, n) into probabilities in place; tells the log-probability of each target. */

@@ -6,18 +6,20 @@ from torch import Tensor
 from worker.whitebox.native.library import needed
 
 
-def draw(logits_RV: Tensor, uniform_R: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+def draw(
+    logits_RV: Tensor, uniform_R: Tensor, temperature: float, top_p: float
+) -> tuple[Tensor, Tensor]:
     """One token id a row, and its raw temperature-1 log-probability in nats.
 
     Raises:
-        MemoryError: there is no room for the sums of a vocabulary's blocks.
+        MemoryError: there is no room for the weights of a vocabulary.
     """
     rows, vocabulary = logits_RV.shape
     logits_RV = logits_RV.contiguous()
     token_R = torch.empty(rows, dtype=torch.long)
     logprob_R = torch.empty(rows)
     each = (token_R.data_ptr(), logprob_R.data_ptr(), torch.get_num_threads())
-    given = (logits_RV.data_ptr(), uniform_R.contiguous().data_ptr(), temperature)
+    given = (logits_RV.data_ptr(), uniform_R.contiguous().data_ptr(), temperature, top_p)
     if not needed().draw(rows, vocabulary, *given, *each):
         raise MemoryError("no memory to draw tokens in")
     return token_R, logprob_R

@@ -4,7 +4,7 @@ They need AVX-512; without it, or without a compiler, everything is computed by 
 """
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int, c_long, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int, c_long, c_void_p
 from functools import cache
 from importlib.util import find_spec
 from typing import ClassVar
@@ -66,7 +66,7 @@ ARGUMENTS = {
     "gate_back": (c_long, c_long, c_void_p, c_void_p, c_void_p, c_int),
     "turn": (*[c_long] * 3, c_void_p, c_long, c_void_p, c_void_p, c_long, c_float, c_int),
     "soften": (c_long, c_long, c_void_p, c_void_p, c_void_p, c_int),
-    "draw": (c_long, c_long, c_void_p, c_void_p, c_float, c_void_p, c_void_p, c_int),
+    "draw": (c_long, c_long, c_void_p, c_void_p, c_float, c_double, c_void_p, c_void_p, c_int),
 }
 
 
