@@ -38,6 +38,12 @@ class Rotation:
         length = self.cos_BT1d.shape[1]
         return tokens // length, length
 
+    def at(self, position_R: Tensor) -> "Rotation":
+        """Some of one row's positions, as a row of their own."""
+        return Rotation(
+            *(one.index_select(1, position_R) for one in (self.cos_BT1d, self.sin_BT1d))
+        )
+
     def turn(self, heads_BTFd: Tensor, sign: int = 1) -> None:
         """Turn heads in place; with sign -1 turn them back."""
         first, second = heads_BTFd.chunk(2, -1)

@@ -14,6 +14,9 @@ from worker.whitebox.frozen import FrozenLayer, frozen
 from worker.whitebox.native.stepping import Kept, Rows
 from worker.whitebox.norms import Norm
 
+FIXED = frozenset({"default", "linear", "llama3", "yarn"})
+"""The library's kinds of rotation that do not depend on how long a text has become."""
+
 
 @dataclass(frozen=True, eq=False)
 class Decoder:
@@ -21,24 +24,23 @@ class Decoder:
 
     embeddings_VD: Tensor
     rotary: Any
-    rotations: Rotations
     blocks: Sequence[Block]
     norm: Norm
     head: FrozenLayer
 
     def logits(
-        self, token_R: Tensor, position_R: Tensor, rows: Rows, kept: Sequence[Kept]
+        self, token_R: Tensor, rotation: Rotation, rows: Rows, kept: Sequence[Kept]
     ) -> Tensor:
         """The logits after one more token a row, (R, V); its keys and values are kept."""
-        x_RD = self.embeddings_VD[token_R]
-        rotation = self.rotation(x_RD[:, None], position_R[:, None])
+        x_RD = self.embeddings_VD.index_select(0, token_R)
         for block, layer in zip(self.blocks, kept, strict=True):
             x_RD = block.step(x_RD, rotation, rows, layer)
         return self.head.forward(self.norm.values(x_RD))
 
-    def rotation(self, x_BTD: Tensor, position_BT: Tensor) -> Rotation:
-        """The library's, at these positions."""
-        return self.rotations.of(*self.rotary(x_BTD, position_BT))
+    def rotation(self, length: int) -> Rotation:
+        """The library's, at so many positions."""
+        position_1T = torch.arange(length)[None]
+        return Rotations().of(*self.rotary(self.embeddings_VD[:1][None], position_1T))
 
 
 _DECODERS: "WeakKeyDictionary[Any, Decoder]" = WeakKeyDictionary()
@@ -53,9 +55,11 @@ def use_lean_decoder(base: Any, blocks: Sequence[Block]) -> None:
     whole = all_ours and all(block.attending.compiled for block in blocks)
     if not whole or type(head) is not torch.nn.Linear or not hasattr(norm, "variance_epsilon"):
         return
+    if getattr(rotary, "rope_type", None) not in FIXED:
+        return
     plain = Norm(norm.weight, norm.variance_epsilon, compiled=True)
     embeddings_VD = base.get_input_embeddings().weight
-    made = Decoder(embeddings_VD, rotary, Rotations(), blocks, plain, frozen(head))
+    made = Decoder(embeddings_VD, rotary, blocks, plain, frozen(head))
     if _comes_to_the_same(made, base):
         _DECODERS[base] = made
 

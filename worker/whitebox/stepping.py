@@ -54,7 +54,8 @@ class KernelSteps:
         self._start_P = prompts.bias_P11T.isinf().sum(-1).flatten()
         self._prompt_R, self._slot_R = prompt_R, torch.arange(len(prompt_R))
         self._length = 0
-        _, heads, _, size = prompts.keys[0].shape
+        _, heads, longest, size = prompts.keys[0].shape
+        self._rotation = decoder.rotation(longest + room)
         own = (2, len(prompt_R), heads, room, size)
         self._kept = [
             Kept(keys, values, keys.new_empty(own))
@@ -65,7 +66,7 @@ class KernelSteps:
         """The logits after one more token a row, (R, V)."""
         rows = Rows(self._slot_R, self._prompt_R, self._start_P, self._length)
         self._length += 1
-        return self._decoder.logits(token_R, position_R, rows, self._kept)
+        return self._decoder.logits(token_R, self._rotation.at(position_R), rows, self._kept)
 
     def keep(self, rows_R: Tensor) -> None:
         """Go on with these rows alone."""

@@ -55,19 +55,25 @@ def test_attention_in_learning_and_its_way_back(
     assert close(slopes(slope, wide, (out, log_sums), heads, segments), of_wide)
 
 
+FEW = [0, 0, 2, 1]
+MANY = [*[0] * 6, 2, *[1] * 9, *[0] * 2, *[2] * 18]
+"""The prompts that rows read: enough rows to be taken by several."""
+
+
+@pytest.mark.parametrize("reads", [FEW, MANY])
 @pytest.mark.parametrize("heads", CUTS)
 def test_a_decoding_step_sees_the_prompt_behind_its_padding_and_the_rows_own_tokens(
-    draw: Draw, heads: Heads
+    draw: Draw, heads: Heads, reads: list[int]
 ) -> None:
-    prompts, slots, before, own = 3, 6, 10, 4
-    starts, reads, kept_in = [0, 3, 9], [0, 0, 2, 1], [5, 0, 2, 3]
+    prompts, slots, before, own = 3, len(reads) + 2, 70, 4
+    starts, kept_in = [0, 3, 61], list(reversed(range(2, slots)))
     size = (heads.shared, 12, heads.size)
     kept = Kept(
         draw(prompts, heads.shared, before, heads.size),
         draw(prompts, heads.shared, before, heads.size),
         draw(2, slots, *size),
     )
-    wide = draw(4, (heads.queries + 2 * heads.shared) * heads.size)
+    wide = draw(len(reads), (heads.queries + 2 * heads.shared) * heads.size)
     places = (torch.tensor(kept_in), torch.tensor(reads), torch.tensor(starts))
     rows = Rows(*places, own)
     out = attend_step(wide, heads, rows, kept)
@@ -86,3 +92,5 @@ def test_a_decoding_step_sees_the_prompt_behind_its_padding_and_the_rows_own_tok
         weights = (key @ query.double()[:, :, None] * heads.scale).softmax(1)
         assert close(out[row], (weights * value).sum(1).flatten())
         assert torch.equal(kept.own_2Rhtd[:, slot, :, own], torch.stack(new))
+        by_itself = Rows(places[0][row : row + 1], places[1][row : row + 1], places[2], own)
+        assert torch.equal(attend_step(wide[row : row + 1], heads, by_itself, kept)[0], out[row])

@@ -162,6 +162,9 @@ def test_models_with_biases_decode_by_the_kernels(config: Any) -> None:
         LlamaConfig(**{**SIZES, "head_dim": 24}),
         LlamaConfig(**{**SIZES, "hidden_size": 40}),
         LlamaConfig(**SIZES, hidden_act="gelu"),
+        LlamaConfig(
+            **SIZES, rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+        ),
     ],
 )
 def test_a_model_that_has_more_in_it_or_other_widths_decodes_as_the_library_does(

@@ -104,44 +104,116 @@ INLINE struct read read_by(const struct step *s, long row, long head) {
                        s->prompt_tokens - start};
 }
 
-/* One query; the first of its group has what the next row reads fetched. */
-INLINE void attended(const long size, const struct step *s, long row, long head, long query,
-                     float *score) {
-  struct read now = read_by(s, row, head), then = {0};
-  if (query % (s->heads / s->shared) == 0) then = read_by(s, least(row + 1, s->rows - 1), head);
-  long own = s->length + 1, all = now.before + own;
-  const float *q = s->wide + (row * (s->heads + 2 * s->shared) + query) * size;
-  float *out = s->out + (row * s->heads + query) * size, *mine = score + now.before;
-  scored(size, q, now.keys, then.keys, now.before, s->scale, score);
-  scored(size, q, now.own_keys, then.own_keys, own, s->scale, mine);
-  float total = exponentials(score, all, highest(score, all));
-  for (long i = 0; i < size; i += LANE) store(out + i, splat(0));
-  gathered(size, out, score, now.values, then.values, now.before);
-  gathered(size, out, mine, now.own_values, then.own_values, own);
-  for (long i = 0; i < size; i += LANE) store(out + i, load(out + i) / splat(total));
+enum {
+  BLOCK = 32, /* keys of a prompt that all queries of a bunch read before the next: they stay near */
+  BUNCH = 4   /* rows of a prompt that are taken together */
+};
+
+/* Queries of rows that read one prompt, by one head of keys, and room for the scores of each. */
+struct bunch {
+  long row, head, group, queries, room;
+  float *score;
+};
+
+INLINE long row_of(const struct bunch *b, long i) { return b->row + i / b->group; }
+
+INLINE const float *query(const struct step *s, const struct bunch *b, long i) {
+  long at = row_of(b, i) * (s->heads + 2 * s->shared) + b->head * b->group + i % b->group;
+  return s->wide + at * s->size;
+}
+
+INLINE float *out(const struct step *s, const struct bunch *b, long i) {
+  return s->out + (row_of(b, i) * s->heads + b->head * b->group + i % b->group) * s->size;
+}
+
+/* What the row after a query's reads, to be fetched by the first query of its group. */
+INLINE struct read after(const struct step *s, const struct bunch *b, long i) {
+  struct read none = {0};
+  return i % b->group ? none : read_by(s, least(row_of(b, i) + 1, s->rows - 1), b->head);
+}
+
+/* What the next bunch reads, to be fetched by the first query; nothing if that is at hand. */
+INLINE struct read beyond(const struct step *s, const struct bunch *b, long i) {
+  struct read none = {0}, now = read_by(s, b->row, b->head);
+  long last = least(b->row + b->queries / b->group, s->rows - 1);
+  struct read then = read_by(s, last, b->head);
+  return i || then.keys == now.keys ? none : then;
+}
+
+/* The scores of the prompt, block by block, then of each query's own tokens, as e^(x - top). */
+INLINE void weighed(const long size, const struct step *s, const struct bunch *b) {
+  struct read now = read_by(s, b->row, b->head);
+  for (long at = 0; at < now.before; at += BLOCK)
+    for (long i = 0; i < b->queries; i++) {
+      const float *next = beyond(s, b, i).keys;
+      scored(size, query(s, b, i), now.keys + at * size, next ? next + at * size : 0,
+             least(BLOCK, now.before - at), s->scale, b->score + i * b->room + at);
+    }
+  for (long i = 0; i < b->queries; i++) {
+    float *score = b->score + i * b->room;
+    long own = s->length + 1, all = now.before + own;
+    scored(size, query(s, b, i), read_by(s, row_of(b, i), b->head).own_keys,
+           after(s, b, i).own_keys, own, s->scale, score + now.before);
+    score[b->room - 1] = exponentials(score, all, highest(score, all));
+  }
+}
+
+/* The values, weighed and added in the same order. */
+INLINE void averaged(const long size, const struct step *s, const struct bunch *b) {
+  struct read now = read_by(s, b->row, b->head);
+  for (long i = 0; i < b->queries; i++)
+    for (long d = 0; d < size; d += LANE) store(out(s, b, i) + d, splat(0));
+  for (long at = 0; at < now.before; at += BLOCK)
+    for (long i = 0; i < b->queries; i++) {
+      const float *next = beyond(s, b, i).values;
+      gathered(size, out(s, b, i), b->score + i * b->room + at, now.values + at * size,
+               next ? next + at * size : 0, least(BLOCK, now.before - at));
+    }
+  for (long i = 0; i < b->queries; i++) {
+    float *to = out(s, b, i), *score = b->score + i * b->room;
+    gathered(size, to, score + now.before, read_by(s, row_of(b, i), b->head).own_values,
+             after(s, b, i).own_values, s->length + 1);
+    for (long d = 0; d < size; d += LANE) store(to + d, load(to + d) / splat(score[b->room - 1]));
+  }
 }
 
 /* The same, faster for the sizes that are common. */
-static void of_size(const struct step *s, long row, long head, long query, float *score) {
+static void attended(const struct step *s, const struct bunch *b) {
+  for (long i = 0; i < b->queries; i += b->group) kept(s, row_of(b, i), b->head);
   switch (s->size) {
-    case 64: attended(64, s, row, head, query, score); break;
-    case 128: attended(128, s, row, head, query, score); break;
-    default: attended(s->size, s, row, head, query, score);
+    case 64: weighed(64, s, b), averaged(64, s, b); break;
+    case 128: weighed(128, s, b), averaged(128, s, b); break;
+    default: weighed(s->size, s, b), averaged(s->size, s, b);
   }
+}
+
+/* Where each bunch begins, and after them where the last ends; returns how many there are. */
+static long bunches(const struct step *s, long most, long *begin) {
+  long count = 0;
+  for (long row = 0; row < s->rows; row++)
+    if (!count || row == begin[count - 1] + most || s->prompt[row] != s->prompt[row - 1])
+      begin[count++] = row;
+  begin[count] = s->rows;
+  return count;
 }
 
 /* Keeps the rows' new keys and values and attends; zero if there was no memory for it. */
 int attend_step(const struct step *s, int threads) {
-  long room = s->prompt_tokens + s->length + 1, group = s->heads / s->shared;
-  float *scores = malloc(threads * room * sizeof(float));
-  if (!scores) return 0;
+  long room = s->prompt_tokens + s->length + 2, group = s->heads / s->shared;
+  /* with few rows, each by itself: there has to be work for all threads */
+  long most = s->rows * s->shared < 4 * BUNCH * threads ? 1 : BUNCH;
+  float *scores = malloc(threads * most * group * room * sizeof(float));
+  long *begin = malloc((s->rows + 1) * sizeof(long));
+  int had = scores && begin;
+  long count = had ? bunches(s, most, begin) : 0;
 #pragma omp parallel for collapse(2) schedule(static) num_threads(threads)
   for (long head = 0; head < s->shared; head++)
-    for (long row = 0; row < s->rows; row++) {
-      kept(s, row, head);
-      for (long g = 0; g < group; g++)
-        of_size(s, row, head, head * group + g, scores + omp_get_thread_num() * room);
+    for (long i = 0; i < count; i++) {
+      float *own = scores + omp_get_thread_num() * most * group * room;
+      long queries = (begin[i + 1] - begin[i]) * group;
+      attended(s, &(struct bunch){begin[i], head, group, queries, room, own});
     }
   free(scores);
-  return 1;
+  free(begin);
+  return had;
 }
