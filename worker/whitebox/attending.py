@@ -52,6 +52,12 @@ class Rotation:
         second.mul_(self.cos_BT1d).addcmul_(old, self.sin_BT1d, value=sign)
 
 
+def rotation_of(cos_BTd: Tensor, sin_BTd: Tensor) -> Rotation:
+    """The library's, which holds every angle twice."""
+    halves = [one.unsqueeze(2).chunk(2, -1)[0] for one in (cos_BTd, sin_BTd)]
+    return Rotation(*(half.contiguous() for half in halves))
+
+
 class Rotations:
     """Makes a rotation of the library's, once for all blocks of a pass."""
 
@@ -59,10 +65,9 @@ class Rotations:
         self._latest: tuple[Tensor, Rotation] | None = None
 
     def of(self, cos_BTd: Tensor, sin_BTd: Tensor) -> Rotation:
-        """The same, of which the library holds everything twice."""
+        """The latest, if it is of these."""
         if self._latest is None or self._latest[0] is not cos_BTd:
-            halves = [one.unsqueeze(2).chunk(2, -1)[0] for one in (cos_BTd, sin_BTd)]
-            self._latest = cos_BTd, Rotation(*(half.contiguous() for half in halves))
+            self._latest = cos_BTd, rotation_of(cos_BTd, sin_BTd)
         return self._latest[1]
 
 

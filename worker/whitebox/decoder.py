@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from worker.whitebox.attending import Rotation, Rotations
+from worker.whitebox.attending import Rotation, rotation_of
 from worker.whitebox.blocks import CLOSE, PROBE, Block
 from worker.whitebox.frozen import FrozenLayer, frozen
 from worker.whitebox.native.stepping import Kept, Rows
@@ -38,9 +38,9 @@ class Decoder:
         return self.head.forward(self.norm.values(x_RD))
 
     def rotation(self, length: int) -> Rotation:
-        """The library's, at so many positions."""
+        """The library's, at so many positions from the first."""
         position_1T = torch.arange(length)[None]
-        return Rotations().of(*self.rotary(self.embeddings_VD[:1][None], position_1T))
+        return rotation_of(*self.rotary(self.embeddings_VD[:1][None], position_1T))
 
 
 _DECODERS: "WeakKeyDictionary[Any, Decoder]" = WeakKeyDictionary()

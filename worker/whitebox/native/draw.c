@@ -22,17 +22,14 @@ INLINE float mass(const float *e, long n, float edge) {
   return sum(total);
 }
 
-/* The sum of all; each block's is kept. */
-static double masses(const float *e, long n, double *block) {
+/* The same of a whole row; each block's sum is kept where that is wanted. */
+static double masses(const float *e, long n, float edge, double *block) {
   double total = 0;
-  for (long at = 0; at < n; at += BLOCK)
-    total += block[at / BLOCK] = mass(e + at, least(BLOCK, n - at), 0);
-  return total;
-}
-
-static double above(const float *e, long n, float edge) {
-  double total = 0;
-  for (long at = 0; at < n; at += BLOCK) total += mass(e + at, least(BLOCK, n - at), edge);
+  for (long at = 0; at < n; at += BLOCK) {
+    double one = mass(e + at, least(BLOCK, n - at), edge);
+    if (block) block[at / BLOCK] = one;
+    total += one;
+  }
   return total;
 }
 
@@ -42,7 +39,7 @@ static float edge_of(const float *e, long n, double weight) {
   union { int bits; float edge; } low = {.edge = 0}, high = {.edge = 2}, middle;
   while (high.bits - low.bits > 1) {
     middle.bits = low.bits + (high.bits - low.bits) / 2;
-    if (above(e, n, middle.edge) >= weight) low = middle;
+    if (masses(e, n, middle.edge, 0) >= weight) low = middle;
     else high = middle;
   }
   return low.edge;
@@ -51,7 +48,7 @@ static float edge_of(const float *e, long n, double weight) {
 /* Zeroes what is not of the fewest, and of equal ones the first, that have this much weight. */
 static void cut(float *e, long n, double weight) {
   float edge = edge_of(e, n, weight);
-  double left = weight - above(e, n, nextafterf(edge, 2));
+  double left = weight - masses(e, n, nextafterf(edge, 2), 0);
   for (long i = 0; i < n; i += LANE) {
     __mmask16 mask = first(n - i);
     lane part = _mm512_maskz_loadu_ps(mask, e + i);
@@ -79,15 +76,15 @@ static void drawn(const float *x, long n, double uniform, struct law law, float 
                   long *token, float *logprob) {
   float top = highest(x, n);
   powers(x, n, top, 1 / law.temperature, e);
-  double all = masses(e, n, block), total = all;
+  double all = masses(e, n, 0, block), total = all;
   if (law.top_p < 1) {
     cut(e, n, law.top_p * all);
-    total = masses(e, n, block);
+    total = masses(e, n, 0, block);
   }
   *token = place(e, n, block, uniform * total);
   if (law.temperature != 1) {
     powers(x, n, top, 1, e);
-    all = masses(e, n, block);
+    all = masses(e, n, 0, block);
   }
   *logprob = x[*token] - top - (float)log(all);
 }
@@ -95,15 +92,15 @@ static void drawn(const float *x, long n, double uniform, struct law law, float 
 /* Zero if there was no memory for it. */
 int draw(long rows, long n, const float *logits, const double *uniform, float temperature,
          double top_p, long *token, float *logprob, int threads) {
-  long blocks = (n + BLOCK - 1) / BLOCK, wide = blocks * BLOCK;
+  long blocks = (n + BLOCK - 1) / BLOCK;
   double *block = malloc(threads * blocks * sizeof(double));
-  float *e = malloc(threads * wide * sizeof(float));
+  float *e = malloc(threads * n * sizeof(float));
   struct law law = {temperature, top_p};
   if (block && e)
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long row = 0; row < rows; row++) {
       int own = omp_get_thread_num();
-      drawn(logits + row * n, n, uniform[row], law, e + own * wide, block + own * blocks,
+      drawn(logits + row * n, n, uniform[row], law, e + own * n, block + own * blocks,
             token + row, logprob + row);
     }
   int had = block && e;

@@ -117,13 +117,14 @@ struct bunch {
 
 INLINE long row_of(const struct bunch *b, long i) { return b->row + i / b->group; }
 
+INLINE long head_of(const struct bunch *b, long i) { return b->head * b->group + i % b->group; }
+
 INLINE const float *query(const struct step *s, const struct bunch *b, long i) {
-  long at = row_of(b, i) * (s->heads + 2 * s->shared) + b->head * b->group + i % b->group;
-  return s->wide + at * s->size;
+  return s->wide + (row_of(b, i) * (s->heads + 2 * s->shared) + head_of(b, i)) * s->size;
 }
 
 INLINE float *out(const struct step *s, const struct bunch *b, long i) {
-  return s->out + (row_of(b, i) * s->heads + b->head * b->group + i % b->group) * s->size;
+  return s->out + (row_of(b, i) * s->heads + head_of(b, i)) * s->size;
 }
 
 /* What the row after a query's reads, to be fetched by the first query of its group. */
@@ -133,19 +134,19 @@ INLINE struct read after(const struct step *s, const struct bunch *b, long i) {
 }
 
 /* What the next bunch reads, to be fetched by the first query; nothing if that is at hand. */
-INLINE struct read beyond(const struct step *s, const struct bunch *b, long i) {
+INLINE struct read beyond(const struct step *s, const struct bunch *b) {
   struct read none = {0}, now = read_by(s, b->row, b->head);
-  long last = least(b->row + b->queries / b->group, s->rows - 1);
-  struct read then = read_by(s, last, b->head);
-  return i || then.keys == now.keys ? none : then;
+  long next = least(b->row + b->queries / b->group, s->rows - 1);
+  struct read then = read_by(s, next, b->head);
+  return then.keys == now.keys ? none : then;
 }
 
 /* The scores of the prompt, block by block, then of each query's own tokens, as e^(x - top). */
 INLINE void weighed(const long size, const struct step *s, const struct bunch *b) {
-  struct read now = read_by(s, b->row, b->head);
+  struct read now = read_by(s, b->row, b->head), then = beyond(s, b);
   for (long at = 0; at < now.before; at += BLOCK)
     for (long i = 0; i < b->queries; i++) {
-      const float *next = beyond(s, b, i).keys;
+      const float *next = i ? 0 : then.keys;
       scored(size, query(s, b, i), now.keys + at * size, next ? next + at * size : 0,
              least(BLOCK, now.before - at), s->scale, b->score + i * b->room + at);
     }
@@ -160,12 +161,12 @@ INLINE void weighed(const long size, const struct step *s, const struct bunch *b
 
 /* The values, weighed and added in the same order. */
 INLINE void averaged(const long size, const struct step *s, const struct bunch *b) {
-  struct read now = read_by(s, b->row, b->head);
+  struct read now = read_by(s, b->row, b->head), then = beyond(s, b);
   for (long i = 0; i < b->queries; i++)
     for (long d = 0; d < size; d += LANE) store(out(s, b, i) + d, splat(0));
   for (long at = 0; at < now.before; at += BLOCK)
     for (long i = 0; i < b->queries; i++) {
-      const float *next = beyond(s, b, i).values;
+      const float *next = i ? 0 : then.values;
       gathered(size, out(s, b, i), b->score + i * b->room + at, now.values + at * size,
                next ? next + at * size : 0, least(BLOCK, now.before - at));
     }
